@@ -1,0 +1,47 @@
+//! Builders: from a source package to binary packages.
+
+pub mod sbuild;
+
+use std::fmt::Debug;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use crate::error::BuildError;
+use crate::names::{Architecture, BaseName};
+use crate::states::SourcePackage;
+use crate::stop::Interrupt;
+
+/// Turns a source package into binary packages, in a clean, throw-away environment.
+///
+/// # Contract
+/// - The environment has only build-essential and the declared build dependencies.
+/// - Writes only below `into`, an empty directory, and to `log`. Leaves there the `.changes` and every file that
+///   it names, `.buildinfo` included.
+/// - Success is decided by exit status and by the files that are there, never by what a tool prints.
+/// - When it returns, however it does, no process and no environment of the build is left.
+/// - Ends soon after `interrupt` says so, with [`BuildError::Interrupted`].
+#[cfg_attr(feature = "mocks", mockall::automock)]
+pub trait Builder: Debug + Send + Sync {
+    /// Builds into `into` and returns the path of the `.changes` file.
+    fn build<'a>(
+        &self,
+        source: &SourcePackage,
+        target: &Target,
+        into: &Path,
+        log: &mut (dyn Write + Send + 'a),
+        interrupt: &(dyn Interrupt + 'a),
+    ) -> Result<PathBuf, BuildError>;
+    /// Removes what builds of dead workers left behind. Called before the first build.
+    fn clean_up(&self) -> Result<(), BuildError>;
+}
+
+/// What to build for, and in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// The host architecture of the build (deb-src-control(5)), never `all`.
+    pub architecture: Architecture,
+    /// Whether this run also builds the `Architecture: all` packages.
+    pub with_all: bool,
+    /// The distribution to build in.
+    pub base: BaseName,
+}

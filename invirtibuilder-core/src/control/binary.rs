@@ -1,0 +1,149 @@
+//! Binary packages: `.deb` files (deb(5)), read without unpacking them.
+
+use std::io::Read;
+use std::path::Path;
+
+use super::{MAX_CONTROL_BYTES, open_regular, parse_field};
+use crate::error::{BoxError, VerifyError};
+use crate::job::Artifact;
+use crate::names::{Architecture, PackageName, Version};
+
+/// The control information of a binary package (deb-control(5)).
+#[derive(Clone, Debug)]
+pub struct BinaryControl {
+    artifact: Artifact,
+    text: String,
+    package: PackageName,
+    version: Version,
+    architecture: Architecture,
+    source: PackageName,
+    source_version: Version,
+}
+
+impl BinaryControl {
+    /// Reads the control information of a package that was hashed already.
+    pub(crate) fn read(directory: &Path, artifact: Artifact) -> Result<Self, VerifyError> {
+        let path = directory.join(artifact.name.as_str());
+        let file = open_regular(&path)?;
+        let text = control_file(file)
+            .map_err(|e| VerifyError::new(&path, format!("it is not a Debian package: {e}")))?;
+        Self::parse(&path, artifact, text)
+    }
+
+    fn parse(path: &Path, artifact: Artifact, text: String) -> Result<Self, VerifyError> {
+        let text = text.trim_matches('\n').to_owned();
+        let paragraph: deb822_fast::Paragraph = text
+            .parse()
+            .map_err(|e| VerifyError::new(path, format!("its control file does not parse: {e}")))?;
+        let package: PackageName = parse_field(path, &paragraph, "Package")?;
+        let version: Version = parse_field(path, &paragraph, "Version")?;
+        // `Source` is left out where it would repeat the package, and its version where it would repeat that
+        // (Debian Policy 5.6.1).
+        let (source, source_version) = match paragraph.get("Source").map(str::trim) {
+            None => (package.clone(), version.clone()),
+            Some(source) => {
+                let invalid = |e| VerifyError::new(path, format!("in its Source field, {e}"));
+                let (name, rest) = source.split_once(' ').unwrap_or((source, ""));
+                let rest = rest.trim().trim_start_matches('(').trim_end_matches(')');
+                let source_version =
+                    if rest.is_empty() { version.clone() } else { rest.parse().map_err(invalid)? };
+                (name.parse().map_err(invalid)?, source_version)
+            }
+        };
+        let architecture = parse_field(path, &paragraph, "Architecture")?;
+        Ok(Self { artifact, text, package, version, architecture, source, source_version })
+    }
+
+    /// Returns the file.
+    #[must_use]
+    pub fn artifact(&self) -> &Artifact {
+        &self.artifact
+    }
+
+    /// Returns the control file as it is in the package, without empty lines at its ends.
+    ///
+    /// An index is made from this text and not from parsed fields, so that fields which nobody here knows
+    /// survive.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Returns the package's name.
+    #[must_use]
+    pub fn package(&self) -> &PackageName {
+        &self.package
+    }
+
+    /// Returns its version, which may differ from its source's.
+    #[must_use]
+    pub fn version(&self) -> &Version {
+        &self.version
+    }
+
+    /// Returns its architecture.
+    #[must_use]
+    pub fn architecture(&self) -> &Architecture {
+        &self.architecture
+    }
+
+    /// Returns the source package that it says it comes from.
+    #[must_use]
+    pub fn source(&self) -> &PackageName {
+        &self.source
+    }
+
+    /// Returns the version of that source package.
+    #[must_use]
+    pub fn source_version(&self) -> &Version {
+        &self.source_version
+    }
+}
+
+/// Finds the file `control` in the archive `control.tar*` in a package.
+fn control_file(file: std::fs::File) -> Result<String, BoxError> {
+    let mut package = ar::Archive::new(std::io::BufReader::new(file));
+    let mut is_first = true;
+    while let Some(member) = package.next_entry() {
+        let member = member?;
+        let name = String::from_utf8_lossy(member.header().identifier()).trim_end_matches('/').to_owned();
+        if is_first {
+            check_format(&name, member)?;
+            is_first = false;
+            continue;
+        }
+        let limited = member.take(MAX_CONTROL_BYTES);
+        let unpacked: Box<dyn Read> = match name.as_str() {
+            "control.tar" => Box::new(limited),
+            "control.tar.gz" => Box::new(flate2::read::GzDecoder::new(limited)),
+            "control.tar.xz" => Box::new(liblzma::read::XzDecoder::new(limited)),
+            "control.tar.zst" => Box::new(zstd::stream::read::Decoder::new(limited)?),
+            _ => continue,
+        };
+        return control_member(unpacked.take(MAX_CONTROL_BYTES));
+    }
+    Err("it has no control.tar".into())
+}
+
+fn check_format(name: &str, member: impl Read) -> Result<(), BoxError> {
+    let mut format = String::new();
+    member.take(16).read_to_string(&mut format)?;
+    if name == "debian-binary" && format.starts_with("2.") {
+        return Ok(());
+    }
+    Err("its first member is not a debian-binary of format 2 (deb(5))".into())
+}
+
+fn control_member(tarball: impl Read) -> Result<String, BoxError> {
+    let mut tarball = tar::Archive::new(tarball);
+    for entry in tarball.entries()? {
+        let mut entry = entry?;
+        if entry.path()?.as_ref().strip_prefix(".").unwrap_or(entry.path()?.as_ref()) == Path::new("control")
+        {
+            let mut text = String::new();
+            entry.read_to_string(&mut text)?;
+            return Ok(text);
+        }
+    }
+    Err("its control.tar has no file control".into())
+}

@@ -1,0 +1,271 @@
+//! The only module that writes files: whole or not at all, and synced before they are visible.
+//!
+//! A name that one of these functions gave to a file survives the loss of power once the function has returned.
+//! Never decides where something belongs.
+#![allow(clippy::disallowed_methods, reason = "this is the module that the ban on writing leads to")]
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, RenameFlags, flock};
+
+/// What could not be done, and where.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {action} {}", path.display())]
+pub struct DurableError {
+    action: &'static str,
+    path: PathBuf,
+    #[source]
+    source: io::Error,
+}
+
+impl DurableError {
+    /// Returns the kind of the error below.
+    #[must_use]
+    pub fn kind(&self) -> io::ErrorKind {
+        self.source.kind()
+    }
+}
+
+type Result<T> = std::result::Result<T, DurableError>;
+
+fn at<E: Into<io::Error>>(action: &'static str, path: &Path) -> impl FnOnce(E) -> DurableError {
+    let path = path.to_owned();
+    move |e| DurableError { action, path, source: e.into() }
+}
+
+/// A file that is being written beside its place, under a hidden name, and that nobody sees before
+/// [`NewFile::commit`]. Dropped without that, it is removed.
+#[derive(Debug)]
+pub struct NewFile {
+    file: File,
+    staged: PathBuf,
+    path: PathBuf,
+    committed: bool,
+}
+
+impl NewFile {
+    /// Begins a file at `path`, readable by all (less the process's umask).
+    pub fn create(path: &Path) -> Result<Self> {
+        Self::with_mode(path, 0o644)
+    }
+
+    /// Begins a file at `path` with these permission bits.
+    pub fn with_mode(path: &Path, mode: u32) -> Result<Self> {
+        let staged = staging_name(path)?;
+        let file = File::options().write(true).create_new(true).mode(mode).open(&staged);
+        Ok(Self {
+            file: file.map_err(at("create", &staged))?,
+            staged,
+            path: path.to_owned(),
+            committed: false,
+        })
+    }
+
+    /// Gives the file its name, replacing what had it. It and the name are synced.
+    pub fn commit(mut self) -> Result<()> {
+        self.sync()?;
+        fs::rename(&self.staged, &self.path).map_err(at("rename to", &self.path))?;
+        self.committed = true;
+        sync_directory(&parent(&self.path))
+    }
+
+    /// Gives the file its name unless that is taken; then the file is dropped. Returns whether it was given.
+    pub fn commit_new(mut self) -> Result<bool> {
+        self.sync()?;
+        let renamed = rustix::fs::renameat_with(
+            rustix::fs::CWD,
+            &self.staged,
+            rustix::fs::CWD,
+            &self.path,
+            RenameFlags::NOREPLACE,
+        );
+        match renamed {
+            Err(rustix::io::Errno::EXIST) => return Ok(false),
+            other => other.map_err(at("rename to", &self.path))?,
+        }
+        self.committed = true;
+        sync_directory(&parent(&self.path))?;
+        Ok(true)
+    }
+
+    fn sync(&mut self) -> Result<()> {
+        self.file.flush().and_then(|()| self.file.sync_all()).map_err(at("sync", &self.staged))
+    }
+}
+
+impl Write for NewFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+impl Drop for NewFile {
+    fn drop(&mut self) {
+        if !self.committed {
+            let _ = fs::remove_file(&self.staged);
+        }
+    }
+}
+
+/// Writes a file, replacing what was there.
+pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    write_with_mode(path, bytes, 0o644)
+}
+
+/// Writes a file with these permission bits, replacing what was there.
+pub fn write_with_mode(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
+    let mut file = NewFile::with_mode(path, mode)?;
+    file.write_all(bytes).map_err(at("write", path))?;
+    file.commit()
+}
+
+/// Writes a file unless there is one. Returns whether it was written.
+pub fn write_new(path: &Path, bytes: &[u8]) -> Result<bool> {
+    let mut file = NewFile::create(path)?;
+    file.write_all(bytes).map_err(at("write", path))?;
+    file.commit_new()
+}
+
+/// Copies the bytes of a regular file to a new name, replacing what was there.
+pub fn copy(from: &Path, to: &Path) -> Result<()> {
+    let mut source = File::open(from).map_err(at("read", from))?;
+    let mut file = NewFile::create(to)?;
+    io::copy(&mut source, &mut file).map_err(at("write", to))?;
+    file.commit()
+}
+
+/// Renames a file or directory, replacing a file or an empty directory that has the name.
+pub fn rename(from: &Path, to: &Path) -> Result<()> {
+    fs::rename(from, to).map_err(at("rename", from))?;
+    let (source, target) = (parent(from), parent(to));
+    sync_directory(&target)?;
+    if source == target { Ok(()) } else { sync_directory(&source) }
+}
+
+/// Gives a file a second name. Does nothing if the name is taken by the same file.
+pub fn link(from: &Path, to: &Path) -> Result<()> {
+    fs::hard_link(from, to).map_err(at("link", to))?;
+    sync_directory(&parent(to))
+}
+
+/// Makes a directory and those above it that are missing. Does nothing if it is there.
+pub fn create_directory(path: &Path) -> Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    let above = parent(path);
+    if above != path && !above.as_os_str().is_empty() {
+        create_directory(&above)?;
+    }
+    match fs::create_dir(path) {
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+        Err(e) => Err(at("create the directory", path)(e)),
+        Ok(()) => sync_directory(&above),
+    }
+}
+
+/// Removes a file. Does nothing if there is none.
+pub fn remove_file(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(e) => Err(at("remove", path)(e)),
+        Ok(()) => sync_directory(&parent(path)),
+    }
+}
+
+/// Removes a directory with all that is in it. Does nothing if there is none.
+pub fn remove_directory(path: &Path) -> Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(e) => Err(at("remove the directory", path)(e)),
+        Ok(()) => sync_directory(&parent(path)),
+    }
+}
+
+/// Sets the permission bits of a file or directory.
+pub fn set_mode(path: &Path, mode: u32) -> Result<()> {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(at("set the mode of", path))
+}
+
+/// Syncs a file's content.
+pub fn sync_file(path: &Path) -> Result<()> {
+    File::open(path).and_then(|it| it.sync_all()).map_err(at("sync", path))
+}
+
+/// Syncs the names in a directory.
+pub fn sync_directory(path: &Path) -> Result<()> {
+    let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+    sync_file(path)
+}
+
+/// Begins a log: a file that people may read while it grows, so it is written in place and not synced.
+pub fn create_log(path: &Path) -> Result<File> {
+    create_directory(&parent(path))?;
+    File::create(path).map_err(at("create", path))
+}
+
+/// An exclusive lock on a file. The kernel releases it when this is dropped or its process dies.
+#[derive(Debug)]
+#[must_use = "a lock that is dropped at once locks nothing"]
+pub struct Lock(#[allow(dead_code, reason = "held for its descriptor")] File);
+
+impl Lock {
+    /// Waits for the lock.
+    pub fn wait(path: &Path) -> Result<Self> {
+        let file = Self::open(path)?;
+        loop {
+            match flock(&file, FlockOperation::LockExclusive) {
+                Err(rustix::io::Errno::INTR) => (),
+                other => return other.map(|()| Self(file)).map_err(at("lock", path)),
+            }
+        }
+    }
+
+    /// Takes the lock if nobody has it.
+    pub fn try_now(path: &Path) -> Result<Option<Self>> {
+        let file = Self::open(path)?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+            other => other.map(|()| Some(Self(file))).map_err(at("lock", path)),
+        }
+    }
+
+    fn open(path: &Path) -> Result<File> {
+        File::options().create(true).truncate(false).write(true).open(path).map_err(at("open the lock", path))
+    }
+}
+
+fn parent(path: &Path) -> PathBuf {
+    path.parent().map(Path::to_owned).unwrap_or_default()
+}
+
+/// Returns a name beside `path` that nothing has: hidden, and recognisable as unfinished.
+fn staging_name(path: &Path) -> Result<PathBuf> {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let name =
+        path.file_name().ok_or_else(|| at("create", path)(io::Error::from(io::ErrorKind::InvalidInput)))?;
+    let mut random = [0_u8; 8];
+    let filled = rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty());
+    filled.map_err(at("name a new file for", path))?;
+    // 250 bytes of name and this prefix may be too long for a file system; a hidden name needs no stem.
+    let stem: String = name.to_string_lossy().chars().take(40).collect();
+    let count = NEXT.fetch_add(1, Ordering::Relaxed);
+    Ok(parent(path).join(format!(".new-{:016x}{count:x}-{stem}", u64::from_ne_bytes(random))))
+}
+
+/// Returns whether a name is one of an unfinished file of this module, left by a process that died.
+#[must_use]
+pub fn is_unfinished(name: &str) -> bool {
+    name.starts_with(".new-")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,2 @@
+//! Backends in memory, strict on purpose.
+pub mod files;

@@ -1,0 +1,189 @@
+//! The rules P1 to P8, over facts.
+
+use super::{Access, CommitState, Facts, Rejection, Relation, Trust, Violation};
+use crate::names::{CommitId, PocketName, Version};
+
+/// What policy decides about a request that breaks no rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The pocket serves exactly this already (rule P7).
+    Current(Version),
+    /// Another pocket serves exactly this: copy it (rule P6).
+    Copy {
+        /// The version.
+        version: Version,
+        /// The pocket to copy from.
+        from: PocketName,
+    },
+    /// Build it.
+    Build(Version),
+}
+
+/// Decides what to do with a request, or names every rule that it breaks.
+///
+/// # Errors
+/// All broken rules at once (rule P8). Rules that cannot be judged, because a rule before them is broken (there
+/// is no version where no changelog parses), are left out.
+pub fn validate(facts: &Facts<'_>) -> Result<Verdict, Rejection> {
+    let mut broken = Vec::new();
+    check_access(facts, &mut broken);
+    check_commit(facts, &mut broken);
+    let version = check_sources(facts, &mut broken);
+    if let Some(version) = version {
+        check_version_is_free(facts, version, &mut broken);
+        check_goes_forward(facts, version, &mut broken);
+    }
+    match (Rejection::of(broken), version) {
+        (Some(rejection), _) => Err(rejection),
+        (None, Some(version)) => Ok(decide(facts, version)),
+        (None, None) => Err(Violation::BadFile {
+            file: "debian/changelog",
+            commit: facts.commit.clone(),
+            problem: "it could not be read".to_owned(),
+        }
+        .into()),
+    }
+}
+
+/// P3: the principal is in the pocket's access list.
+fn check_access(facts: &Facts<'_>, broken: &mut Vec<Violation>) {
+    if let Access::Denied(reason) = facts.access {
+        broken.push(Violation::NotPermitted {
+            principal: facts.principal.clone(),
+            pocket: facts.pocket.name.clone(),
+            reason: reason.clone(),
+        });
+    }
+}
+
+/// P1: the commit is an existing commit of the package's repository.
+fn check_commit(facts: &Facts<'_>, broken: &mut Vec<Violation>) {
+    let (package, commit) = (facts.package.clone(), facts.commit.clone());
+    broken.extend(match &facts.survey.commit {
+        CommitState::Present => None,
+        CommitState::NoRepository => Some(Violation::NoRepository { package }),
+        CommitState::Missing => Some(Violation::UnknownCommit { package, commit }),
+        CommitState::NotACommit(kind) => Some(Violation::NotACommit { commit, kind: kind.clone() }),
+        CommitState::Unreachable => Some(Violation::Unreachable { package, commit }),
+    });
+}
+
+/// P2: changelog and control parse, and name the package. Returns the version if the changelog has one.
+fn check_sources<'a>(facts: &Facts<'a>, broken: &mut Vec<Violation>) -> Option<&'a Version> {
+    let commit = facts.commit;
+    let mut judge = |file: &'static str, found: Result<&crate::names::PackageName, &String>| match found {
+        Err(problem) => {
+            broken.push(Violation::BadFile { file, commit: commit.clone(), problem: problem.clone() })
+        }
+        Ok(found) if found != facts.package => broken.push(Violation::OtherSource {
+            file,
+            commit: commit.clone(),
+            found: found.clone(),
+            package: facts.package.clone(),
+        }),
+        Ok(_) => (),
+    };
+    if let Some(changelog) = &facts.survey.changelog {
+        judge("debian/changelog", changelog.as_ref().map(|it| &it.0));
+    }
+    if let Some(control) = &facts.survey.control {
+        judge("debian/control", control.as_ref());
+    }
+    match &facts.survey.changelog {
+        Some(Ok((_, version))) => Some(version),
+        _ => None,
+    }
+}
+
+/// P4: one version, one commit.
+fn check_version_is_free(facts: &Facts<'_>, version: &Version, broken: &mut Vec<Violation>) {
+    let target = facts.pocket;
+    for (name, other) in taken_by(facts, version) {
+        let own_and_may = *name == target.name && target.policy.allow_backtracking;
+        let less_trusted = facts
+            .pockets
+            .get(name)
+            .is_some_and(|it| it.policy.trust == Trust::None && it.policy.trust < target.policy.trust);
+        if !own_and_may && !less_trusted {
+            broken.push(Violation::VersionTaken {
+                pocket: name.clone(),
+                package: facts.package.clone(),
+                version: version.clone(),
+                other: other.clone(),
+            });
+        }
+    }
+    if let Some(other) = facts.survey.tagged.as_ref().filter(|it| *it != facts.commit) {
+        broken.push(Violation::VersionTagged {
+            package: facts.package.clone(),
+            version: version.clone(),
+            other: other.clone(),
+        });
+    }
+}
+
+/// The pockets that have the version from another commit, by their branch or by what their suite serves.
+fn taken_by<'a>(facts: &Facts<'a>, version: &Version) -> Vec<(&'a PocketName, &'a CommitId)> {
+    let commit = facts.commit;
+    let branches = facts.survey.heads.iter().filter(|(_, head)| head.version.as_ref() == Some(version));
+    let mut taken: Vec<_> =
+        branches.map(|(name, head)| (name, &head.commit)).filter(|it| it.1 != commit).collect();
+    for (name, held) in facts.held.iter().filter(|(_, held)| held.version == *version) {
+        if let Some(other) = held.commit.as_ref().filter(|it| *it != commit)
+            && !taken.iter().any(|it| it.0 == name)
+        {
+            taken.push((name, other));
+        }
+    }
+    taken
+}
+
+/// P5: a pocket that does not allow backtracking only goes forward.
+fn check_goes_forward(facts: &Facts<'_>, version: &Version, broken: &mut Vec<Violation>) {
+    let target = facts.pocket;
+    let Some(head) = facts.survey.heads.get(&target.name) else { return };
+    if target.policy.allow_backtracking || head.commit == *facts.commit {
+        return;
+    }
+    let served = facts.held.get(&target.name).map(|it| &it.version);
+    // The greater of what the branch and the suite have: after an interrupted publication they may differ.
+    if let Some(newest) = head.version.as_ref().max(served)
+        && version <= newest
+    {
+        broken.push(Violation::NotNewer {
+            pocket: target.name.clone(),
+            package: facts.package.clone(),
+            version: version.clone(),
+            newest: newest.clone(),
+        });
+    }
+    if facts.survey.relation == Relation::Diverged {
+        broken.push(Violation::Diverged {
+            commit: facts.commit.clone(),
+            head: head.commit.clone(),
+            pocket: target.name.clone(),
+        });
+    }
+}
+
+/// P6 and P7: nothing to do, copy, or build.
+fn decide(facts: &Facts<'_>, version: &Version) -> Verdict {
+    let serves_this = |name: &PocketName| {
+        facts.held.get(name).is_some_and(|held| {
+            held.version.as_str() == version.as_str() && held.commit.as_ref() == Some(facts.commit)
+        })
+    };
+    let target = facts.pocket;
+    let head_is_here = facts.survey.heads.get(&target.name).is_some_and(|head| head.commit == *facts.commit);
+    if head_is_here && serves_this(&target.name) {
+        return Verdict::Current(version.clone());
+    }
+    let source = facts
+        .pockets
+        .keys()
+        .find(|name| **name != target.name && target.policy.copy_from.allows(name) && serves_this(name));
+    match source {
+        Some(from) => Verdict::Copy { version: version.clone(), from: from.clone() },
+        None => Verdict::Build(version.clone()),
+    }
+}

@@ -1,0 +1,368 @@
+//! The only module that starts programs: an argument vector, never a shell; a clean environment; limits.
+//!
+//! Never reads what a program prints to decide whether it succeeded.
+#![allow(clippy::disallowed_methods, reason = "this is the module that the ban on spawning leads to")]
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use crate::stop::{Interrupt, Never};
+
+mod packages;
+
+pub use packages::debian_package_of;
+
+/// Where programs are looked for.
+pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// How often a running program is checked for interruption.
+const TICK: Duration = Duration::from_millis(100);
+
+/// Why a program did not do what it was started for.
+#[derive(Debug, thiserror::Error)]
+pub enum ProcessError {
+    /// It is not installed.
+    #[error("the program {program} is missing; install it with `apt-get install {package}`")]
+    Missing {
+        /// The program.
+        program: String,
+        /// The Debian package that has it.
+        package: String,
+    },
+    /// It ended with an exit status other than zero, or by a signal.
+    #[error("{program} failed with {status}{}", shown(stderr))]
+    Failed {
+        /// The program.
+        program: String,
+        /// Its exit status.
+        status: ExitStatus,
+        /// The end of what it wrote to standard error.
+        stderr: String,
+    },
+    /// It was killed, with its process group, because a limit was reached.
+    #[error("{program} was ended: {limit}")]
+    Limit {
+        /// The program.
+        program: String,
+        /// The limit that was reached.
+        limit: String,
+    },
+    /// It was killed, with its process group, because the work was interrupted.
+    #[error("{program} was interrupted")]
+    Interrupted {
+        /// The program.
+        program: String,
+    },
+    /// It could not be started, or spoken to.
+    #[error("cannot run {program}")]
+    Io {
+        /// The program.
+        program: String,
+        /// What went wrong.
+        #[source]
+        source: io::Error,
+    },
+}
+
+fn shown(stderr: &str) -> String {
+    if stderr.trim().is_empty() { String::new() } else { format!(": {}", stderr.trim()) }
+}
+
+/// What a program may use before it is killed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Time from its start.
+    pub time: Duration,
+    /// Time without a byte of output.
+    pub silence: Duration,
+    /// Bytes of output.
+    pub output: u64,
+}
+
+impl Default for Limits {
+    /// For tools that are meant to answer at once.
+    fn default() -> Self {
+        Self { time: Duration::from_secs(600), silence: Duration::from_secs(600), output: 64 << 20 }
+    }
+}
+
+/// A program to run.
+#[derive(Debug)]
+pub struct Command {
+    program: String,
+    inner: std::process::Command,
+    limits: Limits,
+}
+
+impl Command {
+    /// Begins a command. Its environment has `PATH`, `LC_ALL=C.UTF-8` and `TZ=UTC`, and nothing else; its
+    /// standard input is empty.
+    #[must_use]
+    pub fn new(program: &str) -> Self {
+        let mut inner = std::process::Command::new(program);
+        inner.env_clear().env("PATH", PATH).env("LC_ALL", "C.UTF-8").env("TZ", "UTC");
+        inner.stdin(Stdio::null()).process_group(0);
+        Self { program: program.to_owned(), inner, limits: Limits::default() }
+    }
+
+    /// Adds an argument.
+    #[must_use]
+    pub fn arg(mut self, argument: impl AsRef<OsStr>) -> Self {
+        self.inner.arg(argument);
+        self
+    }
+
+    /// Adds arguments.
+    #[must_use]
+    pub fn args(mut self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
+        self.inner.args(arguments);
+        self
+    }
+
+    /// Sets an environment variable.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
+        self.inner.env(name, value);
+        self
+    }
+
+    /// Sets the working directory.
+    #[must_use]
+    pub fn current_dir(mut self, path: &Path) -> Self {
+        self.inner.current_dir(path);
+        self
+    }
+
+    /// Reads standard input from a file.
+    #[must_use]
+    pub fn stdin(mut self, file: File) -> Self {
+        self.inner.stdin(Stdio::from(file));
+        self
+    }
+
+    /// Sets the limits.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Runs it to its end and returns what it wrote to standard output.
+    ///
+    /// # Errors
+    /// It could not be started, did not exit with zero, or reached a limit.
+    pub fn run(self) -> Result<Vec<u8>, ProcessError> {
+        self.run_interruptible(&Never)
+    }
+
+    /// As [`Command::run`], unless it is interrupted.
+    pub fn run_interruptible(self, interrupt: &dyn Interrupt) -> Result<Vec<u8>, ProcessError> {
+        let mut output = Vec::new();
+        let program = self.program.clone();
+        let (status, stderr) = self.start(&mut output, true, interrupt)?;
+        if status.success() {
+            return Ok(output);
+        }
+        Err(ProcessError::Failed { program, status, stderr })
+    }
+
+    /// Runs it to its end, writes standard output and standard error to `log` as they come, and returns its
+    /// exit status, whatever that is.
+    ///
+    /// # Errors
+    /// It could not be started, reached a limit, or was interrupted. Then its whole process group is dead.
+    pub fn run_logged(
+        self,
+        log: &mut (dyn Write + Send),
+        interrupt: &dyn Interrupt,
+    ) -> Result<ExitStatus, ProcessError> {
+        self.start(log, false, interrupt).map(|it| it.0)
+    }
+
+    fn start(
+        mut self,
+        log: &mut dyn Write,
+        apart: bool,
+        interrupt: &dyn Interrupt,
+    ) -> Result<(ExitStatus, String), ProcessError> {
+        let program = self.program.clone();
+        let io_error = |source| ProcessError::Io { program: program.clone(), source };
+        let (output, output_end) = io::pipe().map_err(io_error)?;
+        let (errors, errors_end) = io::pipe().map_err(io_error)?;
+        if apart {
+            self.inner.stdout(output_end).stderr(errors_end);
+        } else {
+            self.inner.stderr(output_end.try_clone().map_err(io_error)?).stdout(output_end);
+            drop(errors_end);
+        }
+        let child = self.inner.spawn().map_err(|e| self.spawn_error(e))?;
+        // The command keeps the writing ends of the pipes open until it is dropped.
+        let Self { inner, limits, .. } = self;
+        drop(inner);
+        let mut running = Running::new(child, program.clone(), limits);
+        let mut discarded = io::sink();
+        let mut outputs = [Output::new(output.into(), log), Output::new(errors.into(), &mut discarded)];
+        running.watch(&mut outputs, interrupt)
+    }
+
+    fn spawn_error(&self, error: io::Error) -> ProcessError {
+        let program = self.program.clone();
+        let is_missing = error.kind() == io::ErrorKind::NotFound && find(&self.program).is_none();
+        if is_missing {
+            let package = debian_package_of(&program).to_owned();
+            return ProcessError::Missing { program, package };
+        }
+        ProcessError::Io { program, source: error }
+    }
+}
+
+/// Returns where a program is, or `None` if it is not installed.
+#[must_use]
+pub fn find(program: &str) -> Option<PathBuf> {
+    if program.contains('/') {
+        return Some(PathBuf::from(program)).filter(|it| it.is_file());
+    }
+    PATH.split(':').map(|directory| Path::new(directory).join(program)).find(|it| it.is_file())
+}
+
+/// A reading end of a pipe, and where its bytes go.
+struct Output<'a> {
+    pipe: Option<OwnedFd>,
+    sink: &'a mut dyn Write,
+    /// The last bytes, for an error's text.
+    tail: Vec<u8>,
+}
+
+impl<'a> Output<'a> {
+    fn new(pipe: OwnedFd, sink: &'a mut dyn Write) -> Self {
+        Self { pipe: Some(pipe), sink, tail: Vec::new() }
+    }
+
+    /// Reads once. Returns how many bytes there were; zero at the end.
+    fn read(&mut self) -> io::Result<usize> {
+        const TAIL: usize = 2000;
+        let Some(pipe) = &self.pipe else { return Ok(0) };
+        let mut buffer = vec![0_u8; 64 << 10];
+        let count = File::from(pipe.try_clone()?).read(&mut buffer)?;
+        let bytes = buffer.get(..count).unwrap_or_default();
+        self.sink.write_all(bytes)?;
+        self.tail.extend_from_slice(bytes);
+        let excess = self.tail.len().saturating_sub(TAIL);
+        self.tail.drain(..excess);
+        if count == 0 {
+            self.pipe = None;
+        }
+        Ok(count)
+    }
+}
+
+/// A child whose process group dies with this value.
+struct Running {
+    child: Child,
+    program: String,
+    limits: Limits,
+    started: Instant,
+    reaped: bool,
+}
+
+impl Running {
+    fn new(child: Child, program: String, limits: Limits) -> Self {
+        Self { child, program, limits, started: Instant::now(), reaped: false }
+    }
+
+    fn watch(
+        &mut self,
+        outputs: &mut [Output<'_>; 2],
+        interrupt: &dyn Interrupt,
+    ) -> Result<(ExitStatus, String), ProcessError> {
+        let program = self.program.clone();
+        let io_error = |source| ProcessError::Io { program: program.clone(), source };
+        let (mut last_output, mut total) = (Instant::now(), 0_u64);
+        loop {
+            let status = self.child.try_wait().map_err(io_error)?;
+            // What is in the pipes is read also after the end, but nobody waits for a grandchild that keeps
+            // them open.
+            let patience = if status.is_some() { Duration::ZERO } else { TICK };
+            let ready = wait_readable(outputs, patience).map_err(io_error)?;
+            for (output, _) in outputs.iter_mut().zip(ready).filter(|it| it.1) {
+                total += output.read().map_err(io_error)? as u64;
+                last_output = Instant::now();
+            }
+            if let Some(status) = status
+                && ready == [false, false]
+            {
+                self.reaped = true;
+                let tail = &outputs.last().map(|it| it.tail.as_slice()).unwrap_or_default();
+                return Ok((status, String::from_utf8_lossy(tail).into_owned()));
+            }
+            self.check_limits(last_output, total, interrupt)?;
+        }
+    }
+
+    fn check_limits(
+        &self,
+        last_output: Instant,
+        total: u64,
+        interrupt: &dyn Interrupt,
+    ) -> Result<(), ProcessError> {
+        let program = self.program.clone();
+        if interrupt.is_interrupted() {
+            return Err(ProcessError::Interrupted { program });
+        }
+        let limit = if self.started.elapsed() > self.limits.time {
+            format!("it ran for more than {} s", self.limits.time.as_secs())
+        } else if last_output.elapsed() > self.limits.silence {
+            format!("it printed nothing for {} s", self.limits.silence.as_secs())
+        } else if total > self.limits.output {
+            format!("it printed more than {} bytes", self.limits.output)
+        } else {
+            return Ok(());
+        };
+        Err(ProcessError::Limit { program, limit })
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let group = rustix::process::Pid::from_child(&self.child);
+        // Also after a regular end: a tool leaves nothing running behind it.
+        let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+        if !self.reaped {
+            let _ = self.child.wait();
+        }
+    }
+}
+
+fn wait_readable(outputs: &[Output<'_>; 2], patience: Duration) -> io::Result<[bool; 2]> {
+    let open: Vec<usize> = (0..2).filter(|at| outputs.get(*at).is_some_and(|it| it.pipe.is_some())).collect();
+    if open.is_empty() {
+        std::thread::sleep(patience.min(Duration::from_millis(5)));
+        return Ok([false, false]);
+    }
+    let pipes = outputs.iter().filter_map(|it| it.pipe.as_ref());
+    let mut fds: Vec<PollFd<'_>> =
+        pipes.map(|it| PollFd::from_borrowed_fd(it.as_fd(), PollFlags::IN)).collect();
+    let timeout = Timespec::try_from(patience).unwrap_or_default();
+    match poll(&mut fds, Some(&timeout)) {
+        Err(rustix::io::Errno::INTR) | Ok(0) => return Ok([false, false]),
+        other => other?,
+    };
+    let mut ready = [false, false];
+    for (at, fd) in open.iter().zip(&fds) {
+        if let Some(slot) = ready.get_mut(*at) {
+            *slot = !fd.revents().is_empty();
+        }
+    }
+    Ok(ready)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,14 @@
+//! Which Debian package has a program.
+
+/// Returns the Debian package that has a program, for the remedy in an error.
+#[must_use]
+pub fn debian_package_of(program: &str) -> &str {
+    match program {
+        "apt-get" | "apt-cache" | "apt-ftparchive" | "apt" => "apt",
+        "dpkg" | "dpkg-deb" | "dpkg-architecture" | "dpkg-source" | "dpkg-buildpackage" => "dpkg-dev",
+        "gpg-agent" | "gpgconf" | "gpg" => "gnupg",
+        "newuidmap" | "newgidmap" => "uidmap",
+        "nsenter" | "setpriv" | "unshare" => "util-linux",
+        other => other,
+    }
+}
