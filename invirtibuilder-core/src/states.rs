@@ -25,27 +25,30 @@ pub enum Plan {
 }
 
 impl Plan {
+    /// Joins what policy decided with what it decided about. `spec_of` knows the pocket to copy from: it is one
+    /// of those that policy was given.
     pub(crate) fn new(
         job: &Job,
         pocket: &PocketSpec,
         survey: &Survey,
         verdict: Verdict,
-        from: impl Fn(&PocketName) -> Option<PocketSpec>,
-    ) -> Option<Self> {
-        let head = survey.heads.get(&pocket.name).map(|it| it.commit.clone());
+        spec_of: impl Fn(&PocketName) -> Option<PocketSpec>,
+    ) -> Self {
+        let expected_head = survey.heads.get(&pocket.name).map(|it| it.commit.clone());
         let plan = |version| BuildPlan {
             job: job.clone(),
             pocket: Arc::new(pocket.clone()),
             version,
-            expected_head: head,
+            expected_head,
         };
-        Some(match verdict {
+        match verdict {
             Verdict::Current(version) => Self::Current(version),
             Verdict::Build(version) => Self::Build(plan(version)),
-            Verdict::Copy { version, from: source } => {
-                Self::Copy(CopyPlan { from: Arc::new(from(&source)?), plan: plan(version) })
-            }
-        })
+            Verdict::Copy { version, from } => match spec_of(&from) {
+                Some(from) => Self::Copy(CopyPlan { from: Arc::new(from), plan: plan(version) }),
+                None => Self::Build(plan(version)),
+            },
+        }
     }
 }
 

@@ -1,0 +1,58 @@
+//! An exporter and a builder that make the smallest real packages, without any tool.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use super::Memory;
+use super::files::{Binary, write_build, write_source};
+use crate::builder::{Builder, Target};
+use crate::error::{BuildError, ExportError};
+use crate::exporter::Exporter;
+use crate::names::Architecture;
+use crate::states::{BuildPlan, SourcePackage};
+use crate::stop::Interrupt;
+
+/// An [`Exporter`] of the commits in a [`World`](super::World).
+#[derive(Clone, Debug)]
+pub struct MemoryExporter(pub Memory);
+
+impl Exporter for MemoryExporter {
+    fn export(&self, plan: &BuildPlan, into: &Path) -> Result<PathBuf, ExportError> {
+        let exported =
+            self.0.effect("export", |_| write_source(into, plan.package(), plan.version(), plan.commit()));
+        exported.and_then(|it| it).map_err(ExportError::Backend)
+    }
+}
+
+/// A [`Builder`] that makes one package with one file.
+#[derive(Clone, Debug)]
+pub struct MemoryBuilder(pub Memory);
+
+impl Builder for MemoryBuilder {
+    fn build<'a>(
+        &self,
+        source: &SourcePackage,
+        target: &Target,
+        into: &Path,
+        log: &mut (dyn Write + Send + 'a),
+        interrupt: &(dyn Interrupt + 'a),
+    ) -> Result<PathBuf, BuildError> {
+        let plan = source.plan();
+        writeln!(log, "building {} {}", plan.package(), plan.version())
+            .map_err(|e| BuildError::Backend(e.into()))?;
+        if interrupt.is_interrupted() {
+            return Err(BuildError::Interrupted);
+        }
+        let architecture = if target.with_all { Architecture::all() } else { target.architecture.clone() };
+        let content = format!("{} {}\n", plan.package(), plan.commit());
+        let binary = Binary { package: plan.package().clone(), architecture, content };
+        let built = self.0.effect("build", |_| {
+            write_build(into, plan.package(), plan.version(), &target.architecture, &[binary])
+        });
+        built.and_then(|it| it).map_err(BuildError::Backend)
+    }
+
+    fn clean_up(&self) -> Result<(), BuildError> {
+        Ok(())
+    }
+}

@@ -1,0 +1,450 @@
+//! The only place that knows the order of the stages.
+//!
+//! Before the checkpoint nothing outside the job's workspace is touched, and a job may be thrown away or begun
+//! again. After it everything is idempotent and only rolls forward. There is no undo and no separate recovery: a
+//! new job and one that a crash interrupted take the same path, the second from its checkpoint on.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::builder::{Builder, Target};
+use crate::durable;
+use crate::error::{
+    BuildError, Disposition, ExportError, PocketError, QueueError, StageError, VerifyError, causes,
+};
+use crate::exporter::Exporter;
+use crate::hooks::Announce;
+use crate::job::{Checkpoint, Decision, Job, Outcome, Request, Stage};
+use crate::names::{PocketName, Principal, Version};
+use crate::pocket::Pocket;
+use crate::policy::{self, Access, Facts, PocketSpec, Survey, Verdict, Violation};
+use crate::publisher::Publisher;
+use crate::queue::Claim;
+use crate::states::{BuildArtifacts, BuildPlan, CopyPlan, Plan, Published, Recorded, SourcePackage};
+use crate::stop::{Interrupt, Stop};
+
+mod events;
+
+use events::event_of;
+
+/// How often a job is tried again when its environment failed, before it is given up.
+const MAX_ATTEMPTS: u32 = 8;
+
+/// Decides whether a principal is in a pocket's access list (rule P3).
+pub trait Gate: Debug + Send + Sync {
+    /// Answers, and says what to do where the answer is no. A list that cannot be read admits nobody.
+    fn admits(&self, pocket: &PocketName, principal: &Principal) -> Access;
+}
+
+/// Hears how a job goes on, for people to see. Called from the thread that works the job.
+pub trait Observer: Debug + Send + Sync {
+    /// A worker took a job.
+    fn claimed(&self, job: &Job);
+    /// A job entered a stage.
+    fn entered(&self, job: &Job, stage: Stage);
+    /// A job ended.
+    fn ended(&self, job: &Job, outcome: &Outcome);
+    /// A job will be tried again.
+    fn given_back(&self, job: &Job, reason: &str, not_before: Timestamp);
+}
+
+/// The backends that a job passes through.
+#[derive(Debug)]
+pub struct Pipeline {
+    /// The pockets.
+    pub pockets: BTreeMap<PocketName, Box<dyn Pocket>>,
+    /// Who may publish where.
+    pub gate: Box<dyn Gate>,
+    /// Makes source packages.
+    pub exporter: Box<dyn Exporter>,
+    /// Makes binary packages.
+    pub builder: Box<dyn Builder>,
+    /// Serves them.
+    pub publisher: Box<dyn Publisher>,
+    /// Tells others.
+    pub announcer: Box<dyn Announce>,
+    /// The directory of the build logs.
+    pub logs: PathBuf,
+}
+
+/// How a worker's turn with a job ended.
+#[derive(Debug)]
+pub enum Turn {
+    /// The job ended.
+    Ended(Outcome),
+    /// The job will be tried again, because of this.
+    GivenBack(String),
+    /// The worker was asked to stop; the job is as it was.
+    Stopped,
+}
+
+/// The worker stopped, because a job is past its checkpoint and cannot go on; the job is kept, and goes on when
+/// a worker starts again.
+#[derive(Debug, thiserror::Error)]
+#[error("job {job} stopped half-way and is kept; mend the cause, then start the worker again")]
+pub struct Halt {
+    /// The job.
+    pub job: crate::names::JobId,
+    /// Why.
+    #[source]
+    pub cause: StageError,
+}
+
+/// What a job has decided to publish. Making one has no effect; using one is the point of no return.
+#[derive(Debug)]
+enum Ready {
+    Built(BuildArtifacts),
+    Copy(CopyPlan),
+}
+
+/// What a job came to before its checkpoint.
+enum Prepared {
+    Ready(Ready),
+    Over(Outcome),
+}
+
+/// Why a stage before the checkpoint did not succeed.
+struct Setback {
+    stage: Stage,
+    error: StageError,
+}
+
+trait InStage<T> {
+    fn in_stage(self, stage: Stage) -> Result<T, Setback>;
+}
+
+impl<T, E: Into<StageError>> InStage<T> for Result<T, E> {
+    fn in_stage(self, stage: Stage) -> Result<T, Setback> {
+        self.map_err(|error| Setback { stage, error: error.into() })
+    }
+}
+
+/// A job in a worker's hands.
+struct Working<'a> {
+    claim: Box<dyn Claim>,
+    observer: &'a dyn Observer,
+    stop: &'a Stop,
+}
+
+impl Working<'_> {
+    fn enter(&mut self, stage: Stage) {
+        tracing::debug!(job = %self.claim.job().id, stage = stage.as_str(), "stage begins");
+        self.claim.enter(stage);
+        self.observer.entered(self.claim.job(), stage);
+    }
+}
+
+impl Working<'_> {
+    /// The last moment at which a job can be cancelled, or kept for another worker.
+    fn go_on(&self, prepared: Prepared) -> Result<Prepared, Setback> {
+        if matches!(prepared, Prepared::Ready(_)) && self.is_interrupted() {
+            return Err(Setback { stage: Stage::Publish, error: BuildError::Interrupted.into() });
+        }
+        Ok(prepared)
+    }
+}
+
+impl Interrupt for Working<'_> {
+    fn is_interrupted(&self) -> bool {
+        self.stop.is_set() || self.claim.cancelled().is_some()
+    }
+}
+
+impl Pipeline {
+    /// Decides what a request would come to now, without any effect.
+    ///
+    /// # Errors
+    /// The request breaks rules, or the facts cannot be had.
+    pub fn judge(&self, request: &Request) -> Result<(Verdict, Survey), StageError> {
+        let pocket = self.pocket(&request.pocket)?;
+        let access = self.gate.admits(&request.pocket, &request.principal);
+        let survey = pocket.survey(&request.package, &request.commit)?;
+        let mut held = BTreeMap::new();
+        let mut pockets = BTreeMap::new();
+        for (name, other) in &self.pockets {
+            pockets.insert(name.clone(), other.spec().clone());
+            if let Some(found) = self.publisher.held(&other.spec().suite, &request.package)? {
+                held.insert(name.clone(), found);
+            }
+        }
+        let verdict = policy::validate(&Facts {
+            package: &request.package,
+            commit: &request.commit,
+            principal: &request.principal,
+            pocket: pocket.spec(),
+            pockets: &pockets,
+            access: &access,
+            survey: &survey,
+            held: &held,
+        })?;
+        Ok((verdict, survey))
+    }
+
+    /// Works a claimed job to its end.
+    ///
+    /// # Errors
+    /// The job is past its checkpoint and could not be completed. It is kept.
+    pub fn work(&self, claim: Box<dyn Claim>, stop: &Stop, observer: &dyn Observer) -> Result<Turn, Halt> {
+        let mut working = Working { claim, observer, stop };
+        let job = working.claim.job().clone();
+        observer.claimed(&job);
+        let halt = |cause| Halt { job: job.id.clone(), cause };
+        let (ready, is_fresh) = match working.claim.checkpoint() {
+            Some(checkpoint) => (self.resume(&working, &checkpoint).map_err(halt)?, false),
+            None => match self.prepare(&mut working).and_then(|it| working.go_on(it)) {
+                Ok(Prepared::Ready(ready)) => {
+                    let saved =
+                        checkpoint_of(&ready, working.claim.workspace()).map_err(|e| halt(e.into()))?;
+                    working.claim.save(saved).map_err(|e| halt(e.into()))?;
+                    (ready, true)
+                }
+                Ok(Prepared::Over(outcome)) => return self.end(working, outcome).map_err(|e| halt(e.into())),
+                Err(setback) => return self.turn_down(working, setback).map_err(|e| halt(e.into())),
+            },
+        };
+        working.enter(Stage::Publish);
+        let published = match self.publish(ready) {
+            Ok(published) => published,
+            // The archive refused and so has changed nothing, such as for a file that it has with other bytes.
+            Err(error @ StageError::Publish(_)) if is_fresh && error.disposition() == Disposition::End => {
+                let setback = Setback { stage: Stage::Publish, error };
+                return self.turn_down(working, setback).map_err(|e| halt(e.into()));
+            }
+            Err(error) => return Err(halt(error)),
+        };
+        working.enter(Stage::Record);
+        let recorded = self.record(published).map_err(halt)?;
+        let outcome = Outcome::Published {
+            version: recorded.plan().version().clone(),
+            copied_from: recorded.copied_from().cloned(),
+        };
+        self.end(working, outcome).map_err(|e| halt(e.into()))
+    }
+
+    /// Everything before the point of no return. Touches only the workspace and the log.
+    fn prepare(&self, working: &mut Working<'_>) -> Result<Prepared, Setback> {
+        working.enter(Stage::Validate);
+        let plan = match self.plan(working.claim.job()).in_stage(Stage::Validate)? {
+            Plan::Current(version) => return Ok(Prepared::Over(Outcome::Current { version })),
+            Plan::Copy(copy) => return Ok(Prepared::Ready(Ready::Copy(copy))),
+            Plan::Build(plan) => plan,
+        };
+        working.enter(Stage::Export);
+        let source = self.export(plan, working.claim.workspace()).in_stage(Stage::Export)?;
+        working.enter(Stage::Build);
+        let artifacts = self.build(source, working).in_stage(Stage::Build)?;
+        // A build takes minutes or hours, and the world may have moved (rule P9).
+        self.confirm(working.claim.job(), artifacts).in_stage(Stage::Validate)
+    }
+
+    fn plan(&self, job: &Job) -> Result<Plan, StageError> {
+        let (verdict, survey) = self.judge(&job.request)?;
+        let spec = self.pocket(&job.request.pocket)?.spec();
+        let spec_of = |name: &PocketName| self.pockets.get(name).map(|it| it.spec().clone());
+        Ok(Plan::new(job, spec, &survey, verdict, spec_of))
+    }
+
+    fn export(&self, plan: BuildPlan, workspace: &Path) -> Result<SourcePackage, StageError> {
+        let into = empty_directory(workspace, "source").map_err(|e| ExportError::Backend(e.into()))?;
+        let dsc = self.exporter.export(&plan, &into)?;
+        Ok(SourcePackage::verify(plan, &dsc)?)
+    }
+
+    fn build(&self, source: SourcePackage, working: &Working<'_>) -> Result<BuildArtifacts, StageError> {
+        let backend = |e: Box<dyn std::error::Error + Send + Sync>| BuildError::Backend(e);
+        let mut changes = Vec::new();
+        let pocket = source.plan().pocket().clone();
+        for (at, architecture) in pocket.architectures.iter().enumerate() {
+            let target =
+                Target { architecture: architecture.clone(), with_all: at == 0, base: pocket.base.clone() };
+            let into = empty_directory(working.claim.workspace(), &format!("build-{architecture}"));
+            let into = into.map_err(|e| backend(e.into()))?;
+            let path = self.log_path(working.claim.job(), source.plan().version(), architecture.as_str());
+            let mut log = durable::create_log(&path).map_err(|e| backend(e.into()))?;
+            changes.push(self.builder.build(&source, &target, &into, &mut log, working)?);
+        }
+        Ok(BuildArtifacts::verify(source, &changes)?)
+    }
+
+    fn confirm(&self, job: &Job, artifacts: BuildArtifacts) -> Result<Prepared, StageError> {
+        let now = self.plan(job)?;
+        let head = match &now {
+            Plan::Current(version) => {
+                return Ok(Prepared::Over(Outcome::Current { version: version.clone() }));
+            }
+            Plan::Copy(copy) => return Ok(Prepared::Ready(Ready::Copy(copy.clone()))),
+            Plan::Build(plan) => plan.expected_head(),
+        };
+        let plan = artifacts.plan();
+        if head == plan.expected_head() {
+            return Ok(Prepared::Ready(Ready::Built(artifacts)));
+        }
+        Err(PocketError::Moved {
+            pocket: plan.pocket().name.clone(),
+            package: plan.package().clone(),
+            expected: plan.expected_head().cloned(),
+            found: head.cloned(),
+        }
+        .into())
+    }
+
+    /// Takes up the decision of an earlier worker. Its files are verified again.
+    fn resume(&self, working: &Working<'_>, checkpoint: &Checkpoint) -> Result<Ready, StageError> {
+        let job = working.claim.job();
+        let plan = BuildPlan::resumed(job, self.pocket(&job.request.pocket)?.spec(), checkpoint);
+        Ok(match &checkpoint.decision {
+            Decision::Copy { from } => Ready::Copy(CopyPlan::resumed(plan, self.pocket(from)?.spec())),
+            Decision::Publish { dsc, changes } => {
+                let workspace = working.claim.workspace();
+                let source = SourcePackage::verify(plan, &workspace.join(dsc))?;
+                let changes: Vec<PathBuf> = changes.iter().map(|it| workspace.join(it)).collect();
+                Ready::Built(BuildArtifacts::verify(source, &changes)?)
+            }
+        })
+    }
+
+    fn publish(&self, ready: Ready) -> Result<Published, StageError> {
+        let (plan, copied_from) = match ready {
+            Ready::Built(artifacts) => {
+                self.publisher.publish(&artifacts)?;
+                (artifacts.into_plan(), None)
+            }
+            Ready::Copy(copy) => {
+                self.publisher.copy(&copy)?;
+                let from = copy.from().name.clone();
+                (copy.into_plan(), Some(from))
+            }
+        };
+        let held = self.publisher.held(plan.suite(), plan.package())?;
+        Ok(Published::verify(plan, copied_from, held.as_ref())?)
+    }
+
+    fn record(&self, published: Published) -> Result<Recorded, StageError> {
+        let pocket = self.pocket(&published.plan().pocket().name)?;
+        pocket.record(&published)?;
+        let survey = pocket.survey(published.plan().package(), published.plan().commit())?;
+        Ok(Recorded::verify(published, &survey)?)
+    }
+
+    /// Announces an outcome, and ends the job with it. The hooks come first: they run at least once.
+    fn end(&self, mut working: Working<'_>, outcome: Outcome) -> Result<Turn, QueueError> {
+        working.enter(Stage::Announce);
+        let job = working.claim.job().clone();
+        self.announcer.announce(&event_of(&job, &outcome, self.log_of(&job)));
+        working.claim.finish(outcome.clone())?;
+        tracing::info!(job = %job.id, outcome = outcome.word(), "job ended");
+        working.observer.ended(&job, &outcome);
+        Ok(Turn::Ended(outcome))
+    }
+
+    /// Ends, gives back or keeps a job that has changed nothing.
+    fn turn_down(&self, working: Working<'_>, setback: Setback) -> Result<Turn, QueueError> {
+        let Setback { stage, error } = setback;
+        match error.disposition() {
+            Disposition::Stop => match working.claim.cancelled() {
+                Some(by) => self.end(working, Outcome::Cancelled { by }),
+                None => Ok(Turn::Stopped),
+            },
+            Disposition::End => {
+                let outcome = self.outcome_of(working.claim.job(), stage, error);
+                self.end(working, outcome)
+            }
+            // Nothing outside has changed, so a failing disk or repository costs this job only time.
+            Disposition::GiveBack | Disposition::Halt => {
+                let attempts = working.claim.job().given_back.as_ref().map_or(0, |it| it.attempts) + 1;
+                if attempts >= MAX_ATTEMPTS {
+                    let outcome = self.outcome_of(working.claim.job(), stage, error);
+                    return self.end(working, outcome);
+                }
+                give_back(working, attempts, &error)
+            }
+        }
+    }
+
+    fn outcome_of(&self, job: &Job, stage: Stage, error: StageError) -> Outcome {
+        match error {
+            StageError::Rejected(rejection) => {
+                Outcome::Rejected { reasons: rejection.reasons(), not_permitted: rejection.is_only_access() }
+            }
+            StageError::Pocket(error @ PocketError::Moved { .. }) => {
+                Outcome::Rejected { reasons: vec![error.to_string()], not_permitted: false }
+            }
+            error => Outcome::Failed { stage, causes: causes(&error), log: self.log_of(job) },
+        }
+    }
+
+    fn pocket(&self, name: &PocketName) -> Result<&dyn Pocket, StageError> {
+        self.pockets.get(name).map(|it| &**it).ok_or_else(|| self.unknown_pocket(name.as_str()).into())
+    }
+
+    /// Returns the refusal of a pocket that there is not, with those that there are.
+    #[must_use]
+    pub fn unknown_pocket(&self, found: &str) -> policy::Rejection {
+        let known: Vec<&str> = self.pockets.keys().map(PocketName::as_str).collect();
+        Violation::UnknownPocket { found: found.to_owned(), hint: format!("there are {}", known.join(", ")) }
+            .into()
+    }
+
+    /// Returns the pocket's specification, if there is such a pocket.
+    #[must_use]
+    pub fn spec(&self, name: &PocketName) -> Option<&PocketSpec> {
+        self.pockets.get(name).map(|it| it.spec())
+    }
+
+    /// Returns the path of a job's build log: `logs/<package>/<version>/<job>-<architecture>.log`.
+    fn log_path(&self, job: &Job, version: &Version, architecture: &str) -> PathBuf {
+        let directory = self.logs.join(job.request.package.as_str()).join(version.as_str());
+        directory.join(format!("{}-{architecture}.log", job.id))
+    }
+
+    /// Returns the build log of a job that began to build, the latest if there are several.
+    #[must_use]
+    pub fn log_of(&self, job: &Job) -> Option<PathBuf> {
+        let versions = std::fs::read_dir(self.logs.join(job.request.package.as_str())).ok()?;
+        let files = versions.flatten().filter_map(|it| std::fs::read_dir(it.path()).ok()).flatten().flatten();
+        let own = |name: &str| name.starts_with(job.id.as_str()) && name.ends_with(".log");
+        let mut found: Vec<PathBuf> =
+            files.filter(|it| it.file_name().to_str().is_some_and(own)).map(|it| it.path()).collect();
+        found.sort();
+        found.pop()
+    }
+}
+
+fn give_back(working: Working<'_>, attempts: u32, error: &StageError) -> Result<Turn, QueueError> {
+    const FIRST: Duration = Duration::from_secs(60);
+    const LONGEST: Duration = Duration::from_secs(3600);
+    let delay = FIRST.saturating_mul(1 << attempts.min(16).saturating_sub(1)).min(LONGEST);
+    let not_before = Timestamp::now().checked_add(delay).unwrap_or(Timestamp::MAX);
+    let reason = causes(error).join(": ");
+    tracing::warn!(job = %working.claim.job().id, reason, "job is given back");
+    let job = working.claim.job().clone();
+    working.claim.give_back(reason.clone(), not_before)?;
+    working.observer.given_back(&job, &reason, not_before);
+    Ok(Turn::GivenBack(reason))
+}
+
+fn checkpoint_of(ready: &Ready, workspace: &Path) -> Result<Checkpoint, VerifyError> {
+    match ready {
+        Ready::Built(artifacts) => artifacts.checkpoint(workspace),
+        Ready::Copy(copy) => Ok(Checkpoint {
+            version: copy.plan().version().clone(),
+            expected_head: copy.plan().expected_head().cloned(),
+            decision: Decision::Copy { from: copy.from().name.clone() },
+        }),
+    }
+}
+
+/// Makes a directory in the workspace, without what an earlier try left in it.
+fn empty_directory(workspace: &Path, name: &str) -> Result<PathBuf, durable::DurableError> {
+    let path = workspace.join(name);
+    durable::remove_directory(&path)?;
+    durable::create_directory(&path)?;
+    Ok(path)
+}
+
+#[cfg(test)]
+mod tests;
