@@ -118,6 +118,13 @@ impl Account {
         Ok(Self { name, user, group, subordinate_users, subordinate_groups, is_other: own.is_root() })
     }
 
+    #[cfg(test)]
+    pub(crate) fn for_tests() -> Self {
+        let (user, group) = (4711, 4711);
+        let name = "builder".to_owned();
+        Self { name, user, group, subordinate_users: 1, subordinate_groups: 1, is_other: false }
+    }
+
     /// Returns its name.
     #[must_use]
     pub fn name(&self) -> &str {
