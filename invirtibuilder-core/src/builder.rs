@@ -1,6 +1,10 @@
 //! Builders: from a source package to binary packages.
 
+pub mod account;
+pub mod base;
 pub mod sbuild;
+pub mod scratch;
+pub mod walls;
 
 use std::fmt::Debug;
 use std::io::Write;

@@ -194,6 +194,11 @@ pub fn set_mode(path: &Path, mode: u32) -> Result<()> {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(at("set the mode of", path))
 }
 
+/// Gives a file or directory to a user and a group, by their numbers. Not synced: it is for throw-away directories.
+pub fn give_to(path: &Path, user: u32, group: u32) -> Result<()> {
+    std::os::unix::fs::chown(path, Some(user), Some(group)).map_err(at("give away", path))
+}
+
 /// Syncs a file's content.
 pub fn sync_file(path: &Path) -> Result<()> {
     File::open(path).and_then(|it| it.sync_all()).map_err(at("sync", path))

@@ -8,6 +8,7 @@ pub mod control;
 pub mod durable;
 pub mod error;
 pub mod exporter;
+pub mod finding;
 pub mod hooks;
 pub mod job;
 pub mod memory;

@@ -333,12 +333,35 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         let group = rustix::process::Pid::from_child(&self.child);
+        let children = if self.reaped { Vec::new() } else { children_of(group) };
         // Also after a regular end: a tool leaves nothing running behind it.
         let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
         if !self.reaped {
             let _ = self.child.wait();
         }
+        for child in children {
+            await_end(&child);
+        }
     }
+}
+
+/// Returns descriptors of a process's children.
+fn children_of(parent: rustix::process::Pid) -> Vec<OwnedFd> {
+    let number = parent.as_raw_nonzero();
+    let listed = std::fs::read_to_string(format!("/proc/{number}/task/{number}/children"));
+    let listed = listed.unwrap_or_default();
+    let pids = listed.split_whitespace().filter_map(|it| it.parse().ok());
+    let pids = pids.filter_map(rustix::process::Pid::from_raw);
+    let flags = rustix::process::PidfdFlags::empty();
+    pids.filter_map(|it| rustix::process::pidfd_open(it, flags).ok()).collect()
+}
+
+/// Waits for the end of a process that was killed. For the first process of a PID namespace, such as `unshare`
+/// makes, that is the end of everything in the namespace (`pid_namespaces(7)`).
+fn await_end(process: &OwnedFd) {
+    const PATIENCE: Timespec = Timespec { tv_sec: 30, tv_nsec: 0 };
+    let mut fds = [PollFd::new(process, PollFlags::IN)];
+    while matches!(poll(&mut fds, Some(&PATIENCE)), Err(rustix::io::Errno::INTR)) {}
 }
 
 fn wait_readable(outputs: &[Output<'_>; 2], patience: Duration) -> io::Result<[bool; 2]> {

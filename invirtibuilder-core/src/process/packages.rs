@@ -4,11 +4,13 @@
 #[must_use]
 pub fn debian_package_of(program: &str) -> &str {
     match program {
-        "apt-get" | "apt-cache" | "apt-ftparchive" | "apt" => "apt",
+        "apt-get" | "apt-config" | "apt-cache" | "apt-ftparchive" | "apt" => "apt",
         "dpkg" | "dpkg-deb" | "dpkg-architecture" | "dpkg-source" | "dpkg-buildpackage" => "dpkg-dev",
         "gpg-agent" | "gpgconf" | "gpg" => "gnupg",
+        "getent" => "libc-bin",
         "newuidmap" | "newgidmap" => "uidmap",
-        "nsenter" | "setpriv" | "unshare" => "util-linux",
+        "nsenter" | "prlimit" | "setpriv" | "unshare" => "util-linux",
+        "usermod" | "useradd" => "passwd",
         other => other,
     }
 }

@@ -1,0 +1,88 @@
+//! Checks that builds can work on this machine, and says what to do where they cannot.
+//!
+//! Never mends anything.
+
+use jiff::Timestamp;
+
+use super::{Account, SbuildBuilder, Walls, host_architecture};
+use crate::builder::base::BaseSpec;
+use crate::builder::scratch::check_reachable;
+use crate::error::causes;
+use crate::finding::Finding;
+use crate::names::BaseName;
+use crate::process::{debian_package_of, find};
+
+/// The programs that a build needs.
+const PROGRAMS: [&str; 7] =
+    ["sbuild", "mmdebstrap", "newuidmap", "newgidmap", "setpriv", "unshare", "prlimit"];
+
+impl SbuildBuilder {
+    /// Checks programs, account, namespaces, directories and bases, in this order.
+    #[must_use]
+    pub fn check(&self) -> Vec<Finding> {
+        let mut findings: Vec<Finding> = PROGRAMS.into_iter().map(program).collect();
+        match Account::find(&self.account) {
+            Ok(account) => {
+                let text = format!("builds run as {}, with 65,536 subordinate ids", account.name());
+                findings.push(Finding::ok("build account", text));
+                findings.push(namespaces(&Walls::new(account, self.limits.processes)));
+            }
+            Err(e) => {
+                let remedy = e.remedy().unwrap_or_else(|| "name another account".to_owned());
+                findings.push(Finding::error("build account", causes(&e).join(": "), remedy));
+            }
+        }
+        for (subject, path) in
+            [("scratch directory", self.scratch.directory()), ("cache directory", self.bases.cache())]
+        {
+            findings.push(match check_reachable(path) {
+                Ok(()) => Finding::ok(subject, format!("builds can reach {}", path.display())),
+                Err(e) => Finding::error(subject, e.to_string(), e.remedy()),
+            });
+        }
+        findings.extend(self.bases.specs().map(|(name, spec)| self.check_base(name, spec)));
+        findings
+    }
+
+    fn check_base(&self, name: &BaseName, spec: &BaseSpec) -> Finding {
+        let subject = format!("base {name}");
+        let architecture = match host_architecture() {
+            Ok(architecture) => architecture,
+            Err(e) => return Finding::error(subject, e.to_string(), "apt-get install dpkg"),
+        };
+        let Some(base) = self.bases.on_disk(name, &architecture) else {
+            return Finding::ok(
+                subject,
+                "not made yet; the first build makes it, which takes about a minute",
+            );
+        };
+        let age = Timestamp::now().duration_since(base.made).unsigned_abs();
+        let days = age.as_secs() / (24 * 3600);
+        if age > 2 * spec.refresh {
+            let text = format!("made {days} days ago; making it anew seems to fail");
+            return Finding::warning(subject, text, "read the log of the last build");
+        }
+        Finding::ok(subject, format!("made {days} days ago, {}", base.tarball.display()))
+    }
+}
+
+fn program(name: &str) -> Finding {
+    let subject = format!("program {name}");
+    match find(name) {
+        Some(path) => Finding::ok(subject, path.display().to_string()),
+        None => {
+            Finding::error(subject, "not installed", format!("apt-get install {}", debian_package_of(name)))
+        }
+    }
+}
+
+fn namespaces(walls: &Walls) -> Finding {
+    match walls.probe() {
+        Ok(()) => Finding::ok("user namespaces", "the account can make them"),
+        Err(e) => Finding::error(
+            "user namespaces",
+            format!("the account cannot make them: {e}"),
+            "sysctl kernel.unprivileged_userns_clone=1 user.max_user_namespaces=10000, and in a container allow them to it",
+        ),
+    }
+}

@@ -1,0 +1,71 @@
+//! Takes what a build left, as regular files only.
+//!
+//! Never follows a link, opens a device or waits for a pipe: the directory belongs to the account of builds.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::OFlags;
+
+use crate::control::Changes;
+use crate::durable::NewFile;
+use crate::error::BoxError;
+
+/// Why results were not taken.
+#[derive(Debug)]
+pub(super) enum Refused {
+    /// The build left something else than it should.
+    Build(String),
+    /// They could not be copied.
+    Backend(BoxError),
+}
+
+/// Copies the `.changes` and the files that it names from `output` to `into`, and returns where the `.changes` is.
+pub(super) fn take(output: &Path, into: &Path) -> Result<PathBuf, Refused> {
+    let backend = |e: BoxError| Refused::Backend(e);
+    let mut found = Vec::new();
+    for entry in fs::read_dir(output).map_err(|e| backend(e.into()))? {
+        let path = entry.map_err(|e| backend(e.into()))?.path();
+        if path.extension().is_some_and(|it| it == "changes") {
+            found.push(path);
+        }
+    }
+    let [path] = found.as_slice() else {
+        return Err(Refused::Build(format!(
+            "sbuild exited with 0, but left {} .changes files instead of one; is there a package for this architecture in debian/control?",
+            found.len()
+        )));
+    };
+    let changes = Changes::read(path).map_err(|e| Refused::Build(e.to_string()))?;
+    for file in changes.files() {
+        let name = file.name.as_str();
+        copy(&output.join(name), &into.join(name)).map_err(backend)?;
+    }
+    let copied = into.join(path.file_name().unwrap_or_default());
+    // What was copied is what was checked, whatever happened to the files in between.
+    Changes::read(&copied).map_err(|e| Refused::Build(e.to_string()))?;
+    Ok(copied)
+}
+
+fn copy(from: &Path, to: &Path) -> Result<(), BoxError> {
+    let (mut source, mut target) = (open_regular(from)?, NewFile::create(to)?);
+    io::copy(&mut source, &mut target)?;
+    Ok(target.commit()?)
+}
+
+/// Opens a file that is no link, device, pipe or directory.
+pub(in crate::builder) fn open_regular(path: &Path) -> Result<File, BoxError> {
+    let flags = i32::try_from((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits())?;
+    let shown = path.display();
+    let opened = File::options().read(true).custom_flags(flags).open(path);
+    let file = opened.map_err(|e| format!("cannot read {shown}, which a build left: {e}"))?;
+    if !file.metadata()?.is_file() {
+        return Err(format!("a build left {shown}, which is not a regular file").into());
+    }
+    Ok(file)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,406 @@
+//! The sbuild builder, with the real sbuild, mmdebstrap and namespaces.
+//!
+//! The base is made once and kept in `INVIRTIBUILDER_TEST_CACHE`, or else below the target directory.
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "tests write files and start programs")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use invirtibuilder_core::builder::account::{Account, AccountError};
+use invirtibuilder_core::builder::base::{BaseSpec, Bases};
+use invirtibuilder_core::builder::sbuild::{ACCOUNT, BuildLimits, SbuildBuilder, SbuildConfig};
+use invirtibuilder_core::builder::scratch::{Scratch, check_reachable};
+use invirtibuilder_core::builder::walls::Walls;
+use invirtibuilder_core::builder::{Builder, Target};
+use invirtibuilder_core::conformance::builder as contract;
+use invirtibuilder_core::control::Changes;
+use invirtibuilder_core::durable::Lock;
+use invirtibuilder_core::error::{BuildError, causes};
+use invirtibuilder_core::finding::Level;
+use invirtibuilder_core::job::{Job, Request};
+use invirtibuilder_core::memory::files::commit_id;
+use invirtibuilder_core::names::{Architecture, BaseName};
+use invirtibuilder_core::policy::{PocketSpec, Policy};
+use invirtibuilder_core::states::{BuildPlan, SourcePackage};
+use invirtibuilder_core::stop::{Never, Stop};
+
+const BASE: &str = "bookworm";
+
+/// What `debian/rules` of a package that builds says.
+const GOOD: &str = "#!/usr/bin/make -f\n%:\n\tdh $@\n";
+
+const DEBHELPER: &str = "debhelper-compat (= 13)";
+
+/// A directory for one test, a builder with its own scratch, and the base that all tests share.
+struct World {
+    directory: tempfile::TempDir,
+    cache: PathBuf,
+    limits: BuildLimits,
+}
+
+impl World {
+    fn new() -> Self {
+        let cache = shared();
+        fs::create_dir_all(&cache).unwrap();
+        make_account(&cache);
+        let directory = tempfile::Builder::new().prefix("world-").tempdir_in(&cache).unwrap();
+        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o711)).unwrap();
+        Self { directory, cache, limits: BuildLimits::default() }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn config(&self) -> SbuildConfig {
+        SbuildConfig {
+            bases: BTreeMap::from([(BASE.parse().unwrap(), BaseSpec::default())]),
+            cache: self.cache.clone(),
+            scratch: self.path("scratch"),
+            account: ACCOUNT.to_owned(),
+            limits: self.limits,
+        }
+    }
+
+    fn builder(&self) -> SbuildBuilder {
+        SbuildBuilder::new(self.config())
+    }
+
+    /// Makes a source package of a package for `all` and one for `any`.
+    fn source(&self, name: &str, rules: &str, build_depends: &str) -> SourcePackage {
+        let tree = self.path("tree").join(format!("{name}-1.0"));
+        fs::create_dir_all(tree.join("debian/source")).unwrap();
+        let control = format!(
+            "Source: {name}\nMaintainer: Nobody <nobody@example.org>\nSection: misc\nPriority: optional\nStandards-Version: 4.6.2\nBuild-Depends: {build_depends}\nRules-Requires-Root: no\n\nPackage: {name}\nArchitecture: any\nDescription: made for a test\n\nPackage: {name}-data\nArchitecture: all\nDescription: made for a test\n"
+        );
+        let changelog = format!(
+            "{name} (1.0) {BASE}; urgency=medium\n\n  * Made for a test.\n\n -- Nobody <nobody@example.org>  Mon, 23 Nov 2026 08:00:00 +0000\n"
+        );
+        let files = [
+            ("control", control.as_str()),
+            ("changelog", &changelog),
+            ("rules", rules),
+            ("source/format", "3.0 (native)\n"),
+        ];
+        for (file, content) in files {
+            fs::write(tree.join("debian").join(file), content).unwrap();
+        }
+        fs::set_permissions(tree.join("debian/rules"), fs::Permissions::from_mode(0o755)).unwrap();
+        let output = self.path(&format!("source-{name}"));
+        fs::create_dir(&output).unwrap();
+        let made = Command::new("dpkg-source").arg("-b").arg("--").arg(&tree).current_dir(&output).output();
+        let made = made.unwrap();
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        SourcePackage::for_tests(plan(name), &output.join(format!("{name}_1.0.dsc"))).unwrap()
+    }
+
+    /// Makes a package whose `debian/rules` does this where it would be compiled.
+    fn source_that(&self, name: &str, does: &str) -> SourcePackage {
+        self.source(name, &format!("{GOOD}override_dh_auto_build:\n\t{does}\n"), DEBHELPER)
+    }
+
+    fn build(&self, source: &SourcePackage) -> (Result<PathBuf, BuildError>, String) {
+        let into = self.path("into");
+        fs::create_dir_all(&into).unwrap();
+        let mut log = Vec::new();
+        let result = self.builder().build(source, &target(), &into, &mut log, &Never);
+        (result, String::from_utf8_lossy(&log).into_owned())
+    }
+
+    fn assert_nothing_is_left(&self) {
+        let scratch = fs::read_dir(self.path("scratch")).unwrap().map(|it| it.unwrap().file_name());
+        let left: Vec<_> = scratch.filter(|it| it != "register.lock").collect();
+        assert!(left.is_empty(), "left in scratch: {left:?}");
+    }
+}
+
+fn shared() -> PathBuf {
+    if let Some(cache) = std::env::var_os("INVIRTIBUILDER_TEST_CACHE") {
+        return cache.into();
+    }
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("sbuild");
+    // The account of builds cannot enter a target directory below somebody's private home.
+    if check_reachable(&target).is_ok() {
+        return target;
+    }
+    std::env::temp_dir().join("invirtibuilder-test-cache")
+}
+
+/// Makes the account of builds if this is root and there is none, as an administrator would.
+fn make_account(cache: &Path) {
+    let _lock = Lock::wait(&cache.join("account.lock")).unwrap();
+    match Account::find(ACCOUNT) {
+        Ok(_) => (),
+        Err(e @ AccountError::NoUser { .. }) => {
+            let remedy = e.remedy().unwrap();
+            let mut words = remedy.split(' ');
+            let status = Command::new(words.next().unwrap()).args(words).status().unwrap();
+            assert!(status.success(), "{remedy}");
+        }
+        Err(e) => panic!("{}", causes(&e).join(": ")),
+    }
+}
+
+fn host() -> Architecture {
+    let output = Command::new("dpkg").arg("--print-architecture").output().unwrap();
+    String::from_utf8(output.stdout).unwrap().trim().parse().unwrap()
+}
+
+fn target() -> Target {
+    Target { architecture: host(), with_all: true, base: BASE.parse().unwrap() }
+}
+
+fn plan(name: &str) -> BuildPlan {
+    let pocket = PocketSpec {
+        name: "prod".parse().unwrap(),
+        branch: "prod".parse().unwrap(),
+        suite: "stable".parse().unwrap(),
+        component: "main".parse().unwrap(),
+        architectures: vec![host()],
+        base: BASE.parse().unwrap(),
+        policy: Policy::default(),
+    };
+    let request = Request {
+        pocket: pocket.name.clone(),
+        package: name.parse().unwrap(),
+        commit: commit_id(name),
+        principal: "alice@EXAMPLE.ORG".parse().unwrap(),
+    };
+    let job = Job { id: "20261123080000_abc123".parse().unwrap(), request, given_back: None };
+    BuildPlan::for_tests(job, pocket, "1.0".parse().unwrap(), None)
+}
+
+/// Returns whether a process runs that has this argument.
+fn runs(argument: &str) -> bool {
+    let processes = fs::read_dir("/proc").unwrap().filter_map(Result::ok);
+    let mut command_lines = processes.filter_map(|it| fs::read(it.path().join("cmdline")).ok());
+    command_lines.any(|it| it.split(|byte| *byte == 0).any(|word| word == argument.as_bytes()))
+}
+
+/// A log that asks to stop when a text appears in it.
+struct StopAt {
+    text: &'static str,
+    seen: Vec<u8>,
+    stop: Stop,
+    at: Option<Instant>,
+}
+
+impl Write for StopAt {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.seen.extend_from_slice(bytes);
+        if self.at.is_none() && String::from_utf8_lossy(&self.seen).contains(self.text) {
+            self.stop.set();
+            self.at = Some(Instant::now());
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_package_for_all_and_any_is_built_as_the_contract_says() {
+    let world = World::new();
+    let source = world.source_that("both", "test \"$$SOURCE_DATE_EPOCH\" = 1795420800");
+    contract::an_interrupted_build_ends_soon_and_can_be_repeated(&world.builder(), &source, &target());
+    contract::cleaning_up_can_be_repeated(&world.builder());
+    world.assert_nothing_is_left();
+}
+
+#[test]
+fn results_reach_a_directory_that_the_account_of_builds_cannot_enter() {
+    let world = World::new();
+    let source = world.source("closed", GOOD, DEBHELPER);
+    let closed = world.path("closed");
+    fs::create_dir_all(closed.join("into")).unwrap();
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o700)).unwrap();
+    let target = Target { with_all: false, ..target() };
+    let (mut log, started) = (Vec::new(), Instant::now());
+    let result = world.builder().build(&source, &target, &closed.join("into"), &mut log, &Never);
+    let log = String::from_utf8_lossy(&log);
+    let changes = Changes::read(&result.unwrap_or_else(|e| panic!("{e}\n{log}"))).unwrap();
+    eprintln!("a build took {:?}", started.elapsed());
+    let built: Vec<_> = changes.binaries().iter().map(|it| it.package().to_string()).collect();
+    assert_eq!(built, ["closed"], "without `all`, only the package for any is built");
+    assert!(log.contains("invirtibuilder: base bookworm"), "{log}");
+    world.assert_nothing_is_left();
+}
+
+#[test]
+fn a_package_that_does_not_build_is_attempted() {
+    let world = World::new();
+    let (result, log) = world.build(&world.source_that("broken", "echo this is the reason; exit 7"));
+    assert!(matches!(result, Err(BuildError::Attempted { .. })), "{result:?}\n{log}");
+    assert!(log.contains("this is the reason"), "{log}");
+    assert_eq!(fs::read_dir(world.path("into")).unwrap().count(), 0);
+    world.assert_nothing_is_left();
+}
+
+#[test]
+fn a_package_whose_build_dependency_does_not_exist_is_given_back() {
+    let world = World::new();
+    let (result, log) = world.build(&world.source("needy", GOOD, "nobody-has-this-package"));
+    assert!(matches!(result, Err(BuildError::GivenBack { .. })), "{result:?}\n{log}");
+    world.assert_nothing_is_left();
+}
+
+#[test]
+fn an_interrupt_ends_a_build_that_hangs_with_all_that_it_started() {
+    let world = World::new();
+    let source = world.source_that(
+        "hanging",
+        "setsid sleep 3155760001 </dev/null >/dev/null 2>&1 & echo now it hangs; sleep 3155760002",
+    );
+    fs::create_dir(world.path("into")).unwrap();
+    let stop = Stop::new().unwrap();
+    let mut log = StopAt { text: "\nnow it hangs", seen: Vec::new(), stop: stop.clone(), at: None };
+    let result = world.builder().build(&source, &target(), &world.path("into"), &mut log, &stop);
+    let text = String::from_utf8_lossy(&log.seen);
+    assert!(matches!(result, Err(BuildError::Interrupted)), "{result:?}\n{text}");
+    assert!(log.at.unwrap().elapsed() < Duration::from_secs(20));
+    assert!(!runs("3155760001") && !runs("3155760002"), "a process of the build runs on");
+    world.assert_nothing_is_left();
+}
+
+#[test]
+fn a_build_that_prints_without_end_is_attempted_and_the_limit_is_named() {
+    let mut world = World::new();
+    world.limits.log = 4 << 20;
+    let (result, log) = world.build(&world.source_that("noisy", "yes 3155760003"));
+    let Err(BuildError::Attempted { problem, .. }) = result else { panic!("{result:?}\n{log}") };
+    assert!(problem.contains("more than 4194304 bytes"), "{problem}");
+    assert!(log.len() < 5 << 20, "the log has {} bytes", log.len());
+    assert!(!runs("3155760003"), "a process of the build runs on");
+    world.assert_nothing_is_left();
+}
+
+/// Not a test of its own: the worker that the next test kills.
+#[test]
+#[ignore = "the test below starts it"]
+fn a_worker_that_is_killed() {
+    let Some(scratch) = std::env::var_os("INVIRTIBUILDER_TEST_SCRATCH") else { return };
+    let world = World::new();
+    let config = SbuildConfig { scratch: scratch.into(), ..world.config() };
+    let source = world.source_that("killed", "setsid sleep 3155760004 & echo now it hangs; sleep 3155760005");
+    fs::create_dir(world.path("into")).unwrap();
+    let into = world.path("into");
+    let result = SbuildBuilder::new(config).build(&source, &target(), &into, &mut std::io::stdout(), &Never);
+    panic!("it was not killed: {result:?}");
+}
+
+#[test]
+fn what_a_killed_worker_started_dies_with_it_and_what_it_left_is_cleaned_up() {
+    let world = World::new();
+    let mut worker = Command::new(std::env::current_exe().unwrap())
+        .args(["--ignored", "--exact", "--nocapture", "a_worker_that_is_killed"])
+        .env("INVIRTIBUILDER_TEST_SCRATCH", world.path("scratch"))
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(worker.stdout.take().unwrap()).lines();
+    assert!(lines.map_while(Result::ok).any(|it| it == "now it hangs"), "the worker's build did not begin");
+    world.builder().clean_up().unwrap();
+    assert!(runs("3155760005"), "the build of a living worker was cleaned up");
+    worker.kill().unwrap();
+    worker.wait().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while runs("3155760004") || runs("3155760005") {
+        assert!(Instant::now() < deadline, "a process of the dead worker's build runs on");
+        std::thread::yield_now();
+    }
+    world.builder().clean_up().unwrap();
+    world.assert_nothing_is_left();
+}
+
+#[test]
+fn a_base_whose_mirror_cannot_be_reached_gives_the_package_back() {
+    let world = World::new();
+    let spec = BaseSpec { mirror: Some("http://127.0.0.1:9/debian".to_owned()), ..BaseSpec::default() };
+    let config = SbuildConfig {
+        bases: BTreeMap::from([(BASE.parse().unwrap(), spec)]),
+        cache: world.path("cache"),
+        ..world.config()
+    };
+    let source = world.source("early", GOOD, DEBHELPER);
+    let (mut log, into) = (Vec::new(), world.path("into"));
+    fs::create_dir(&into).unwrap();
+    let result = SbuildBuilder::new(config).build(&source, &target(), &into, &mut log, &Never);
+    let Err(BuildError::GivenBack { problem, .. }) = result else { panic!("{result:?}") };
+    assert!(problem.contains("mmdebstrap failed"), "{problem}");
+    assert!(String::from_utf8_lossy(&log).contains("127.0.0.1:9"), "the log does not say where it looked");
+    world.assert_nothing_is_left();
+}
+
+#[test]
+fn an_old_base_is_used_when_it_cannot_be_made_anew() {
+    let world = World::new();
+    let spec = BaseSpec {
+        mirror: Some("http://127.0.0.1:9/debian".to_owned()),
+        refresh: Duration::from_secs(1),
+        ..BaseSpec::default()
+    };
+    let (base, cache): (BaseName, _) = (BASE.parse().unwrap(), world.path("cache"));
+    fs::create_dir(&cache).unwrap();
+    fs::write(cache.join("old.tar"), "").unwrap();
+    let record = r#"{"tarball":"old.tar","previous":null,"sha256":"00","made":"2026-01-01T00:00:00Z"}"#;
+    fs::write(cache.join(format!("{BASE}-{}.json", host())), record).unwrap();
+    let bases = Bases::new(&cache, BTreeMap::from([(base.clone(), spec)]));
+    let walls = Walls::new(Account::find(ACCOUNT).unwrap(), 1000);
+    let mut log = Vec::new();
+    let scratch = Scratch::new(&world.path("scratch"));
+    let found = bases.ensure(&base, &host(), &scratch, &walls, &mut log, &Never).unwrap();
+    assert_eq!(found.tarball, cache.join("old.tar"));
+    assert!(String::from_utf8_lossy(&log).contains("warning: the base bookworm could not be made"));
+}
+
+#[test]
+fn another_architecture_than_the_machine_s_is_not_supported_yet() {
+    let world = World::new();
+    let other = if host().as_str() == "arm64" { "amd64" } else { "arm64" };
+    let target = Target { architecture: other.parse().unwrap(), ..target() };
+    let source = world.source("foreign", GOOD, DEBHELPER);
+    let result = world.builder().build(&source, &target, &world.path("into"), &mut Vec::new(), &Never);
+    let Err(e @ BuildError::Backend(_)) = result else { panic!("{result:?}") };
+    assert!(causes(&e).join(": ").contains("not supported yet"));
+}
+
+#[test]
+fn the_walls_hold_a_fork_bomb() {
+    let _world = World::new();
+    let walls = Walls::new(Account::find(ACCOUNT).unwrap(), 50);
+    let script = "i=0; while [ $i -lt 200 ]; do sleep 3155760006 & i=$((i+1)); done; wait";
+    let error = walls.command(Path::new("/"), "sh").args(["-c", script]).run().unwrap_err();
+    assert!(error.to_string().contains("fork"), "{error}");
+    assert!(!runs("3155760006"), "a process ran on");
+}
+
+#[test]
+fn a_machine_on_which_builds_work_has_no_error_among_its_findings() {
+    let world = World::new();
+    let findings = world.builder().check();
+    let errors: Vec<_> = findings.into_iter().filter(|it| it.level == Level::Error).collect();
+    assert!(errors.is_empty(), "{errors:#?}");
+}
+
+#[test]
+fn a_closed_scratch_directory_is_found_with_its_remedy() {
+    let world = World::new();
+    fs::create_dir(world.path("scratch")).unwrap();
+    fs::set_permissions(world.path("scratch"), fs::Permissions::from_mode(0o700)).unwrap();
+    let findings = world.builder().check();
+    let finding = findings.iter().find(|it| it.subject == "scratch directory").unwrap();
+    assert_eq!(finding.level, Level::Error);
+    let remedy = format!("chmod o+x {}", world.path("scratch").display());
+    assert_eq!(finding.remedy.as_deref(), Some(remedy.as_str()));
+    let error = Scratch::new(&world.path("scratch"))
+        .enter(&Walls::new(Account::find(ACCOUNT).unwrap(), 1000))
+        .unwrap_err();
+    assert!(error.to_string().contains(&remedy), "{error}");
+}
