@@ -19,6 +19,7 @@ pub mod policy;
 pub mod process;
 pub mod publisher;
 pub mod queue;
+pub mod repository;
 pub mod states;
 pub mod stop;
 pub mod verify;
