@@ -1,1 +1,252 @@
-//! To come.
+//! The configuration: one YAML file, read into plain values with every default filled in.
+//!
+//! The only reader of configuration. Never looks whether the things that it names exist: that is `check`'s work.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::access::{Acl, Lists};
+use crate::names::{Architecture, BaseName, Component, PocketName, Principal, Suite};
+use crate::policy::PocketSpec;
+use crate::process::Limits;
+
+mod host;
+mod locate;
+mod pockets;
+mod render;
+mod section;
+mod site;
+mod tree;
+mod units;
+
+pub use host::{Host, HostError};
+pub use render::{NewPocket, NewSite};
+
+/// Where the configuration is unless somebody says otherwise.
+pub const DEFAULT_FILE: &str = "/etc/invirtibuilder/invirtibuilder.yaml";
+
+/// Where everything is kept unless the configuration says otherwise.
+pub const DEFAULT_ROOT: &str = "/var/lib/invirtibuilder";
+
+/// A site's configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The directory below which everything is kept that `paths` does not move.
+    pub root: PathBuf,
+    /// Where things are kept.
+    pub paths: Paths,
+    /// The pockets. There is at least one.
+    pub pockets: BTreeMap<PocketName, PocketSpec>,
+    /// Who may publish in each pocket; has the same keys as `pockets`.
+    pub acls: BTreeMap<PocketName, Acl>,
+    /// The named lists of principals that an access list may be.
+    pub lists: Lists,
+    /// The principals who may submit in the name of another.
+    pub impersonate: Vec<Principal>,
+    /// Who makes the tags and the commits of the superproject.
+    pub tagger: Tagger,
+    /// What version tags begin with, such as `debian/`; may be empty.
+    pub tag_prefix: String,
+    /// The distributions that pockets are built in; has every base that a pocket names.
+    pub bases: BTreeMap<BaseName, Base>,
+    /// How packages are built.
+    pub builder: Builder,
+    /// How the archive is published.
+    pub publisher: Publisher,
+    /// How long one hook may run.
+    pub hook_timeout: Duration,
+}
+
+/// Where a site keeps its things. All are absolute.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Paths {
+    /// The directory of the packages' bare repositories.
+    pub repositories: PathBuf,
+    /// The superproject, a bare repository.
+    pub superproject: PathBuf,
+    /// The queue.
+    pub queue: PathBuf,
+    /// The archive, which a web server serves.
+    pub archive: PathBuf,
+    /// The build logs.
+    pub logs: PathBuf,
+    /// The directory of the hook directories.
+    pub hooks: PathBuf,
+    /// What can be made again: build environments.
+    pub cache: PathBuf,
+    /// What lives no longer than a build; it may be in memory.
+    pub scratch: PathBuf,
+    /// The home directory of `GnuPG`, with the archive's private key.
+    pub gnupg: PathBuf,
+}
+
+/// Who makes the tags and the commits of the superproject.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tagger {
+    /// The name.
+    pub name: String,
+    /// The mail address.
+    pub email: String,
+}
+
+/// A distribution that pockets are built in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Base {
+    /// The URI of its mirror; `None` for what the host's own apt uses.
+    pub mirror: Option<String>,
+    /// The suites that a build sees.
+    pub suites: Vec<Suite>,
+    /// The components that a build sees.
+    pub components: Vec<Component>,
+    /// The keyring that its Release files are checked with; `None` for the host's own.
+    pub keyring: Option<PathBuf>,
+    /// The age at which a build environment is made anew.
+    pub refresh: Duration,
+}
+
+/// How packages are built.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Builder {
+    /// The user of the operating system who builds; `None` for the one who runs the worker.
+    pub user: Option<String>,
+    /// What one build may use.
+    pub limits: Limits,
+}
+
+/// How the archive is published.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Publisher {
+    /// The fingerprint of the key that signs it, 40 or 64 upper-case hexadecimal digits; `None` if the
+    /// configuration names none.
+    pub key: Option<String>,
+    /// The `Origin` of its Release files.
+    pub origin: String,
+    /// The `Label` of its Release files.
+    pub label: String,
+}
+
+/// One problem of a configuration file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The file.
+    pub file: PathBuf,
+    /// The line, counted from one; `None` if the file could not be read.
+    pub line: Option<usize>,
+    /// The path of the key, such as `build.pockets.dev.apt`; empty for the whole document.
+    pub key: String,
+    /// What is wrong and what to do.
+    pub problem: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:", self.file.display())?;
+        if let Some(line) = self.line {
+            write!(f, "{line}:")?;
+        }
+        if !self.key.is_empty() {
+            write!(f, " {}:", self.key)?;
+        }
+        write!(f, " {}", self.problem)
+    }
+}
+
+/// Every problem of a configuration file, in the order of its lines. Displays as one line each.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError(Vec<Problem>);
+
+impl ConfigError {
+    /// Returns the problems. There is at least one.
+    #[must_use]
+    pub fn problems(&self) -> &[Problem] {
+        &self.0
+    }
+
+    fn whole(file: &Path, line: Option<usize>, problem: String) -> Self {
+        Self(vec![Problem { file: file.to_owned(), line, key: String::new(), problem }])
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, problem) in self.0.iter().enumerate() {
+            if at > 0 {
+                f.write_str("\n")?;
+            }
+            problem.fmt(f)?;
+        }
+        Ok(())
+    }
+}
+
+impl Config {
+    /// Reads a configuration file. What the file leaves out and depends on the machine is taken from `host`.
+    ///
+    /// # Errors
+    /// The file cannot be read, or everything that is wrong with it, each with its line.
+    pub fn load(file: &Path, host: &Host) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(file).map_err(|e| {
+            let remedy = match e.kind() {
+                std::io::ErrorKind::NotFound => {
+                    "make a site with `invirtibuilder init DIR`, or name its file with --config"
+                }
+                std::io::ErrorKind::PermissionDenied => "let the user who runs this read it",
+                _ => "it must be a text file in UTF-8",
+            };
+            ConfigError::whole(file, None, format!("it cannot be read: {e}; {remedy}"))
+        })?;
+        Self::parse(&text, file, host)
+    }
+
+    /// Reads a configuration from its text; `file` is only named in errors.
+    ///
+    /// ```
+    /// use invirtibuilder_core::config::{Config, Host};
+    /// let text = "
+    /// build:
+    ///   pockets:
+    ///     prod: { acl: [alice@EXAMPLE.ORG], apt: stable }
+    ///   tagger: { name: Build Server, email: build@example.org }
+    /// ";
+    /// let host = Host { codename: Some("bookworm".parse()?), architecture: Some("amd64".parse()?) };
+    /// let config = Config::parse(text, "site.yaml".as_ref(), &host).unwrap();
+    /// let prod = &config.pockets[&"prod".parse()?];
+    /// assert_eq!((prod.branch.as_str(), prod.suite.as_str()), ("prod", "stable"));
+    /// # Ok::<(), invirtibuilder_core::names::NameError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, each with its line.
+    pub fn parse(text: &str, file: &Path, host: &Host) -> Result<Self, ConfigError> {
+        let tree: tree::Node = serde_yaml::from_str(text).map_err(|e| {
+            let line = e.location().map_or(1, |it| it.line());
+            ConfigError::whole(file, Some(line), format!("it is not valid YAML: {e}; mend that line first"))
+        })?;
+        let problems = section::Problems::new(text, file);
+        let config = site::read(&tree, host, &problems);
+        match (config, problems.into_found()) {
+            (Some(config), found) if found.is_empty() => Ok(config),
+            (_, found) => Err(ConfigError(found)),
+        }
+    }
+
+    /// Returns the text of a new site's configuration, with a comment on every key that it sets.
+    ///
+    /// It parses back to the same values.
+    #[must_use]
+    pub fn render_new(site: &NewSite) -> String {
+        render::render(site)
+    }
+}
+
+/// The architectures of a pocket that names none.
+fn default_architectures(host: &Host) -> Vec<Architecture> {
+    host.architecture.iter().cloned().collect()
+}
+
+#[cfg(test)]
+mod tests;

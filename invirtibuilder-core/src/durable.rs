@@ -218,6 +218,12 @@ pub fn create_log(path: &Path) -> Result<File> {
     File::create(path).map_err(at("create", path))
 }
 
+/// Opens a log that many processes add to, each line in one write, for appending; begins it if there is none.
+pub fn append_log(path: &Path) -> Result<File> {
+    create_directory(&parent(path))?;
+    File::options().append(true).create(true).mode(0o640).open(path).map_err(at("open", path))
+}
+
 /// An exclusive lock on a file. The kernel releases it when this is dropped or its process dies.
 #[derive(Debug)]
 #[must_use = "a lock that is dropped at once locks nothing"]

@@ -1,0 +1,91 @@
+//! `log`: a job's build log.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use invirtibuilder_core::job::JobState;
+use invirtibuilder_core::names::JobId;
+use invirtibuilder_core::site::{Exit, Site, SiteError};
+use invirtibuilder_core::stop::Stop;
+
+use super::Answer;
+use crate::context::{Context, Failure, job_id};
+
+/// Print the build log of a job
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// The job's id, as `submit` and `status` print it
+    job: String,
+    /// Go on as the log grows, until the job has ended
+    #[arg(short, long)]
+    follow: bool,
+}
+
+pub(crate) fn run(arguments: &Arguments, context: &Context) -> Answer {
+    let site = context.site()?;
+    let id = job_id(&arguments.job)?;
+    let state = site.job(&id)?;
+    match site.log_of(state.job()) {
+        _ if arguments.follow => follow(&site, &id)?,
+        Some(path) => print_rest(&mut File::open(path)?)?,
+        None => {
+            return Err(Failure::NotFound(format!(
+                "job {id} has no log, because it has not been built; `invirtibuilder show {id}` says where it is"
+            )));
+        }
+    }
+    Ok(Exit::Done)
+}
+
+/// Prints the log as it grows, and each further log of the job, until the job has ended.
+fn follow(site: &Site, id: &JobId) -> Result<(), Failure> {
+    const LOOK: Duration = Duration::from_millis(300);
+    let stop = Stop::new()?;
+    let mut open: Option<(PathBuf, File)> = None;
+    loop {
+        // Asked before the log is read: what a job wrote before it ended is printed.
+        let state = site.job(id)?;
+        let path = site.log_of(state.job());
+        if let Some(path) = path.filter(|it| !is_open(open.as_ref(), it)) {
+            if let Some((_, file)) = &mut open {
+                print_rest(file)?;
+            }
+            open = Some((path.clone(), File::open(path)?));
+        }
+        if let Some((_, file)) = &mut open {
+            print_rest(file)?;
+        }
+        if matches!(state, JobState::Ended(_)) {
+            return Ok(());
+        }
+        site.queue().wait(LOOK, &stop).map_err(SiteError::from)?;
+    }
+}
+
+fn is_open(open: Option<&(PathBuf, File)>, path: &Path) -> bool {
+    open.is_some_and(|it| it.0 == path)
+}
+
+/// Copies what is left of a file to standard output. On a terminal, control characters other than those of
+/// plain text are dropped: a log holds what a package printed.
+fn print_rest(file: &mut File) -> Result<(), Failure> {
+    use std::io::IsTerminal;
+    let mut stdout = io::stdout().lock();
+    let is_terminal = stdout.is_terminal();
+    let mut buffer = vec![0_u8; 64 << 10];
+    loop {
+        let count = file.read(&mut buffer)?;
+        let bytes = buffer.get(..count).unwrap_or_default();
+        if bytes.is_empty() {
+            return Ok(stdout.flush()?);
+        }
+        if is_terminal {
+            let harmless = |byte: &u8| !byte.is_ascii_control() || b"\n\t".contains(byte);
+            stdout.write_all(&bytes.iter().copied().filter(harmless).collect::<Vec<u8>>())?;
+        } else {
+            stdout.write_all(bytes)?;
+        }
+    }
+}

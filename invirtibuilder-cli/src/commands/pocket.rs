@@ -1,0 +1,165 @@
+//! `pocket`: policies and contents.
+
+use std::io::{self, Write};
+
+use clap::Subcommand;
+use invirtibuilder_core::access;
+use invirtibuilder_core::names::CommitId;
+use invirtibuilder_core::policy::{CopyFrom, PocketSpec};
+use invirtibuilder_core::site::{Exit, PocketView, Site};
+use serde::Serialize;
+
+use super::Answer;
+use crate::context::Context;
+use crate::output::{BAD, FAINT, Table, plain, styled};
+
+/// Show the pockets: their policies, and what they hold
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// List the pockets
+    List,
+    /// Show one pocket's policy, and each package with its version and commit
+    Show {
+        /// The pocket
+        pocket: String,
+    },
+}
+
+/// A pocket's policy, as JSON tells it.
+#[derive(Serialize)]
+struct Policy<'a> {
+    pocket: &'a str,
+    branch: &'a str,
+    suite: &'a str,
+    component: &'a str,
+    architectures: Vec<&'a str>,
+    base: &'a str,
+    allow_backtracking: bool,
+    trust: String,
+    copy_from: Option<Vec<&'a str>>,
+    principals: Option<Vec<String>>,
+}
+
+#[derive(Serialize)]
+struct Row {
+    package: String,
+    version: Option<String>,
+    commit: Option<String>,
+    branch: Option<String>,
+}
+
+pub(crate) fn run(command: Command, context: &Context) -> Answer {
+    let site = context.site()?;
+    match command {
+        Command::List => list(&site, context),
+        Command::Show { pocket } => show(&site, &pocket, context),
+    }
+}
+
+fn list(site: &Site, context: &Context) -> Answer {
+    let pockets: Vec<Policy<'_>> = site.config().pockets.values().map(|it| policy(site, it)).collect();
+    context.output().answer(&pockets, |to| {
+        let mut table = Table::new(&["POCKET", "SUITE", "BRANCH", "BASE", "ARCHITECTURES", "BACKTRACKING", "TRUST"]);
+        for it in &pockets {
+            table.row(vec![
+                plain(it.pocket),
+                plain(it.suite),
+                plain(it.branch),
+                plain(it.base),
+                plain(it.architectures.join(" ")),
+                plain(if it.allow_backtracking { "allowed" } else { "no" }),
+                plain(&it.trust),
+            ]);
+        }
+        table.write(to)
+    })?;
+    Ok(Exit::Done)
+}
+
+fn show(site: &Site, pocket: &str, context: &Context) -> Answer {
+    #[derive(Serialize)]
+    struct Shown<'a> {
+        #[serde(flatten)]
+        policy: Policy<'a>,
+        packages: Vec<Row>,
+    }
+    let view = site.pocket(&site.pocket_name(pocket)?)?;
+    let shown = Shown { policy: policy(site, &view.spec), packages: rows(&view) };
+    context.output().answer(&shown, |to| {
+        show_policy(&shown.policy, to)?;
+        let mut table = Table::new(&["PACKAGE", "VERSION", "COMMIT"]);
+        for row in &shown.packages {
+            let commit = row.commit.clone().unwrap_or_else(|| "-".to_owned());
+            let agrees = row.commit == row.branch;
+            let commit = if agrees { plain(commit) } else { (BAD, format!("{commit}, but the branch is elsewhere")) };
+            table.row(vec![plain(&row.package), plain(row.version.as_deref().unwrap_or("-")), commit]);
+        }
+        table.write(to)
+    })?;
+    Ok(Exit::Done)
+}
+
+fn policy<'a>(site: &'a Site, spec: &'a PocketSpec) -> Policy<'a> {
+    let acl = site.config().acls.get(&spec.name);
+    let members = acl.and_then(|acl| access::members(acl, &site.config().lists, &spec.name).ok());
+    Policy {
+        pocket: spec.name.as_str(),
+        branch: spec.branch.as_str(),
+        suite: spec.suite.as_str(),
+        component: spec.component.as_str(),
+        architectures: spec.architectures.iter().map(AsRef::as_ref).collect(),
+        base: spec.base.as_str(),
+        allow_backtracking: spec.policy.allow_backtracking,
+        trust: spec.policy.trust.to_string(),
+        copy_from: match &spec.policy.copy_from {
+            CopyFrom::Any => None,
+            CopyFrom::Only(pockets) => Some(pockets.iter().map(AsRef::as_ref).collect()),
+        },
+        principals: members.map(|it| it.iter().map(ToString::to_string).collect()),
+    }
+}
+
+fn show_policy(policy: &Policy<'_>, to: &mut dyn Write) -> io::Result<()> {
+    let copies = policy.copy_from.as_ref().map_or_else(|| "any pocket".to_owned(), |it| it.join(", "));
+    let principals =
+        policy.principals.as_ref().map_or_else(|| "nobody: the access list cannot be read".to_owned(), |it| it.join(", "));
+    let backtracking = if policy.allow_backtracking { "allowed" } else { "not allowed" };
+    for (name, value) in [
+        ("pocket", policy.pocket),
+        ("suite", policy.suite),
+        ("component", policy.component),
+        ("branch", policy.branch),
+        ("base", policy.base),
+        ("architectures", &policy.architectures.join(" ")),
+        ("backtracking", backtracking),
+        ("trust", &policy.trust),
+        ("copies from", &copies),
+        ("principals", &principals),
+    ] {
+        writeln!(to, "{} {value}", styled(FAINT, format!("{name:<14}")))?;
+    }
+    writeln!(to)
+}
+
+/// Joins what Git and the suite have of each package.
+fn rows(view: &PocketView) -> Vec<Row> {
+    let text = |it: Option<&CommitId>| it.map(ToString::to_string);
+    let mut rows: Vec<Row> = Vec::new();
+    for held in &view.served {
+        let head = view.branches.get(&held.package);
+        rows.push(Row {
+            package: held.package.to_string(),
+            version: Some(held.version.to_string()),
+            commit: text(held.commit.as_ref()),
+            branch: text(head.map(|it| &it.commit)),
+        });
+    }
+    let not_served = view.branches.iter().filter(|(package, _)| !view.served.iter().any(|it| it.package == **package));
+    rows.extend(not_served.map(|(package, head)| Row {
+        package: package.to_string(),
+        version: None,
+        commit: None,
+        branch: text(Some(&head.commit)),
+    }));
+    rows
+}

@@ -1,0 +1,162 @@
+//! What every command gets: the site, who asks, and where answers go.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use invirtibuilder_core::config::{Config, ConfigError, Host, HostError};
+use invirtibuilder_core::durable::DurableError;
+use invirtibuilder_core::error::causes;
+use invirtibuilder_core::names::{JobId, NameError, Principal};
+use invirtibuilder_core::site::{Exit, InitError, Site, SiteError};
+
+use crate::output::{self, Output};
+
+/// Why a command did not do what it was asked to.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The configuration is wrong.
+    Config(ConfigError),
+    /// The site said so.
+    Site(SiteError),
+    /// A new site could not be made.
+    Init(InitError),
+    /// The machine does not say what it is.
+    Host(HostError),
+    /// A file could not be written.
+    Durable(DurableError),
+    /// Standard output, or a file, could not be written or read.
+    Io(io::Error),
+    /// The words of the command are wrong.
+    Usage(String),
+    /// The caller may not do this.
+    NotPermitted(String),
+    /// What was asked for is not there.
+    NotFound(String),
+}
+
+macro_rules! failure_from {
+    ($($variant:ident($error:ty)),*) => {
+        $(impl From<$error> for Failure {
+            fn from(error: $error) -> Self {
+                Self::$variant(error)
+            }
+        })*
+    };
+}
+
+failure_from!(Config(ConfigError), Site(SiteError), Init(InitError), Host(HostError), Durable(DurableError), Io(io::Error));
+
+impl From<NameError> for Failure {
+    fn from(error: NameError) -> Self {
+        Self::Usage(error.to_string())
+    }
+}
+
+impl Failure {
+    /// Returns the exit status.
+    pub(crate) fn exit(&self) -> Exit {
+        match self {
+            Self::Site(error) => Exit::of_error(error),
+            Self::Init(error) => error.exit(),
+            Self::Config(_) | Self::Usage(_) => Exit::Usage,
+            Self::NotPermitted(_) => Exit::NotPermitted,
+            Self::NotFound(_) => Exit::NotFound,
+            Self::Host(_) | Self::Durable(_) | Self::Io(_) => Exit::Internal,
+        }
+    }
+
+    /// Writes the error to standard error, one cause a line.
+    pub(crate) fn show(&self) {
+        let lines: Vec<String> = match self {
+            Self::Config(error) => error.problems().iter().map(ToString::to_string).collect(),
+            Self::Site(SiteError::Config(error)) => error.problems().iter().map(ToString::to_string).collect(),
+            Self::Site(SiteError::Rejected(rejection)) => rejection.reasons(),
+            Self::Site(error) => causes(error),
+            Self::Init(error) => causes(error),
+            Self::Host(error) => causes(error),
+            Self::Durable(error) => causes(error),
+            // A reader that has seen enough, such as `head`, is no error.
+            Self::Io(error) if error.kind() == io::ErrorKind::BrokenPipe => Vec::new(),
+            Self::Io(error) => causes(error),
+            Self::Usage(text) | Self::NotPermitted(text) | Self::NotFound(text) => vec![text.clone()],
+        };
+        for line in lines {
+            output::complain(&line);
+        }
+    }
+}
+
+/// What every command gets.
+#[derive(Debug)]
+pub(crate) struct Context {
+    config: PathBuf,
+    is_json: bool,
+}
+
+impl Context {
+    pub(crate) fn new(config: PathBuf, is_json: bool) -> Self {
+        Self { config, is_json }
+    }
+
+    /// Returns the path of the configuration, absolute if that can be told.
+    pub(crate) fn config_path(&self) -> PathBuf {
+        std::path::absolute(&self.config).unwrap_or_else(|_| self.config.clone())
+    }
+
+    pub(crate) fn config(&self) -> Result<Config, Failure> {
+        Ok(Config::load(&self.config_path(), &Host::detect()?)?)
+    }
+
+    pub(crate) fn site(&self) -> Result<Site, Failure> {
+        Ok(Site::open(self.config()?)?)
+    }
+
+    pub(crate) fn is_json(&self) -> bool {
+        self.is_json
+    }
+
+    pub(crate) fn output(&self) -> Output {
+        Output::new(self.is_json)
+    }
+
+    /// Returns who asks: the operating system's user at this host, or another if the configuration lets that
+    /// user name one.
+    pub(crate) fn principal(&self, site: &Site, named: Option<&str>) -> Result<Principal, Failure> {
+        let own = own_principal()?;
+        let Some(named) = named else { return Ok(own) };
+        let named: Principal = named.parse()?;
+        if named == own || site.config().impersonate.contains(&own) {
+            return Ok(named);
+        }
+        Err(Failure::NotPermitted(format!(
+            "{own} may not ask in the name of {named}; an administrator can add it to `impersonate` in the configuration"
+        )))
+    }
+}
+
+/// Returns the operating system's user at this host, as a principal.
+///
+/// The user comes from the process's real user id and the passwd file, not from the environment, which the
+/// caller could set.
+pub(crate) fn own_principal() -> Result<Principal, Failure> {
+    let uid = rustix::process::getuid().as_raw();
+    let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let name_of = |line: &str| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)?.parse() == Ok(uid)).then(|| name.to_owned())
+    };
+    let user = passwd.lines().find_map(name_of).unwrap_or_else(|| uid.to_string());
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    Ok(format!("{user}@{host}").parse()?)
+}
+
+/// Parses a job id that somebody typed.
+pub(crate) fn job_id(text: &str) -> Result<JobId, Failure> {
+    Ok(text.parse()?)
+}
+
+/// Flushes standard output, so that an error of the last write is seen.
+pub(crate) fn flush() -> Result<(), Failure> {
+    Ok(io::stdout().flush()?)
+}

@@ -1,0 +1,101 @@
+//! How a job goes on, for people to see: a line a stage.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use invirtibuilder_core::job::{Job, Outcome, Stage};
+use invirtibuilder_core::names::JobId;
+use invirtibuilder_core::pipeline::Observer;
+use jiff::Timestamp;
+
+use crate::output::{BAD, BOLD, FAINT, GOOD, Output, WARNING, escape, remark, short, show_duration, show_time, styled};
+
+/// Writes to standard error what happens, or to standard output as a line of JSON each.
+#[derive(Debug)]
+pub(crate) struct Narrator {
+    output: Option<Output>,
+    started: Mutex<HashMap<JobId, Timestamp>>,
+}
+
+impl Narrator {
+    pub(crate) fn new(output: Output, is_json: bool) -> Self {
+        Self { output: is_json.then_some(output), started: Mutex::default() }
+    }
+
+    fn say(&self, line: &str, object: &serde_json::Value) {
+        match self.output {
+            // A reader that went away does not stop the work.
+            Some(output) => drop(output.json_line(object)),
+            None => remark(line),
+        }
+    }
+
+    fn took(&self, job: &Job) -> String {
+        let started = self.started.lock().unwrap_or_else(PoisonError::into_inner).remove(&job.id);
+        started.map_or_else(String::new, |it| styled(FAINT, format!(" ({})", show_duration(it, Timestamp::now()))))
+    }
+}
+
+impl Observer for Narrator {
+    fn claimed(&self, job: &Job) {
+        self.started.lock().unwrap_or_else(PoisonError::into_inner).insert(job.id.clone(), Timestamp::now());
+        let request = &job.request;
+        let line = format!(
+            "{} {} {} at {} for {}",
+            styled(FAINT, &job.id),
+            styled(BOLD, &request.package),
+            styled(BOLD, format!("→ {}", request.pocket)),
+            short(&request.commit),
+            escape(request.principal.as_str())
+        );
+        self.say(&line, &serde_json::json!({ "event": "claimed", "job": job }));
+    }
+
+    fn entered(&self, job: &Job, stage: Stage) {
+        self.say(&stage_line(job, stage), &serde_json::json!({ "event": "entered", "job": job.id, "stage": stage }));
+    }
+
+    fn ended(&self, job: &Job, outcome: &Outcome) {
+        let line = format!("{}{}", ending(job, outcome), self.took(job));
+        self.say(&line, &serde_json::json!({ "event": "ended", "job": job.id, "result": outcome }));
+    }
+
+    fn given_back(&self, job: &Job, reason: &str, not_before: Timestamp) {
+        let line = format!(
+            "{} {}: {}; the next try is at {}",
+            styled(FAINT, &job.id),
+            styled(WARNING, "given back"),
+            escape(reason),
+            show_time(not_before)
+        );
+        let object = serde_json::json!({ "event": "given-back", "job": job.id, "reason": reason, "not_before": not_before });
+        self.say(&line, &object);
+    }
+}
+
+/// Returns the line that says that a job entered a stage.
+pub(crate) fn stage_line(job: &Job, stage: Stage) -> String {
+    format!("{} {}", styled(FAINT, &job.id), stage.as_str())
+}
+
+/// Returns the line that says how a job ended.
+pub(crate) fn ending(job: &Job, outcome: &Outcome) -> String {
+    let Job { id, request, .. } = job;
+    let text = match outcome {
+        Outcome::Published { version, copied_from: None } => {
+            format!("{} {} {version} in {}", styled(GOOD, "published"), request.package, request.pocket)
+        }
+        Outcome::Published { version, copied_from: Some(from) } => {
+            format!("{} {} {version} in {}, copied from {from}", styled(GOOD, "published"), request.package, request.pocket)
+        }
+        Outcome::Current { version } => {
+            format!("{}: {} has {} {version} already", styled(GOOD, "nothing to do"), request.pocket, request.package)
+        }
+        Outcome::Rejected { reasons, .. } => format!("{}: {}", styled(BAD, "rejected"), escape(&reasons.join("; "))),
+        Outcome::Failed { stage, causes, .. } => {
+            format!("{} in {}: {}", styled(BAD, "failed"), stage.as_str(), escape(&causes.join(": ")))
+        }
+        Outcome::Cancelled { by } => format!("{} by {}", styled(WARNING, "cancelled"), escape(by.as_str())),
+    };
+    format!("{} {text}", styled(FAINT, id))
+}

@@ -1,0 +1,265 @@
+//! Reads `build.pockets`: each pocket by itself, and what pockets may not share.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
+use std::path::Path;
+use std::str::FromStr;
+
+use super::section::{Place, Section, Value};
+use super::tree::Node;
+use super::{Base, Host, default_architectures};
+use crate::access::Acl;
+use crate::names::{Architecture, BaseName, PocketName};
+use crate::policy::{CopyFrom, PocketSpec, Policy, Trust};
+
+/// Reads the pockets. Those that are left out of the result have a problem noted.
+pub(super) fn read_pockets(
+    section: Section<'_>,
+    root: &Path,
+    host: &Host,
+    bases: &BTreeMap<BaseName, Base>,
+) -> Vec<(PocketSpec, Acl)> {
+    let place = section.place().clone();
+    let entries = section.named();
+    if entries.is_empty() {
+        place.report("there is no pocket; write at least one, such as `prod: { acl: [alice@EXAMPLE.ORG] }`");
+    }
+    let names: BTreeSet<&str> = entries.iter().map(|it| it.0).collect();
+    let mut pockets: Vec<(PocketSpec, Acl)> = Vec::new();
+    for (name, node, place) in entries {
+        let Some(name) = place.take(name.parse::<PocketName>()) else { continue };
+        let context = Context { root, host, bases, names: &names };
+        let Some(pocket) = read_pocket(name, Section::of(Some(node), place.clone()), &context) else {
+            continue;
+        };
+        check_not_shared(&pocket.0, pockets.iter().map(|it| &it.0), &place);
+        pockets.push(pocket);
+    }
+    pockets
+}
+
+/// What a pocket's configuration is judged by, besides itself.
+struct Context<'a> {
+    root: &'a Path,
+    host: &'a Host,
+    bases: &'a BTreeMap<BaseName, Base>,
+    names: &'a BTreeSet<&'a str>,
+}
+
+fn read_pocket(
+    name: PocketName,
+    mut section: Section<'_>,
+    context: &Context<'_>,
+) -> Option<(PocketSpec, Acl)> {
+    let acl = read_acl(&mut section, context.root);
+    let suite = name_or(&mut section, "apt", name.as_str());
+    let branch = name_or(&mut section, "git", name.as_str());
+    let component = name_or(&mut section, "component", "main");
+    let policy = Policy {
+        allow_backtracking: section.value("allow_backtracking").and_then(|it| it.boolean()).unwrap_or(false),
+        copy_from: read_copy_from(&mut section, &name, context.names),
+        trust: read_trust(&mut section),
+    };
+    let architectures = read_architectures(&mut section, context.host);
+    let base = read_base_name(&mut section, context);
+    if let Some(value) = section.value("build_against")
+        && *value.node != Node::List(Vec::new())
+    {
+        value.place.report("it is not supported yet: a build sees its base alone; remove it");
+    }
+    section.finish();
+    let spec = PocketSpec {
+        name,
+        branch: branch?,
+        suite: suite?,
+        component: component?,
+        architectures,
+        base: base?,
+        policy,
+    };
+    Some((spec, acl?))
+}
+
+fn name_or<T: FromStr>(section: &mut Section<'_>, key: &'static str, default: &str) -> Option<T>
+where
+    T::Err: Display,
+{
+    match section.value(key) {
+        Some(value) => value.parse(),
+        None => section.place().take(default.parse()),
+    }
+}
+
+fn read_acl(section: &mut Section<'_>, root: &Path) -> Option<Acl> {
+    const FORMS: &str = "write a list of principals, the name of a list below `acls`, `{ file: PATH }` or `{ command: [PATH] }`";
+    let Some(value) = section.value("acl") else {
+        section.place().report(format!("acl is missing, so nobody could publish here; {FORMS}"));
+        return None;
+    };
+    match value.node {
+        Node::List(_) => Some(Acl::Principals(value.list())),
+        Node::Map(_) => read_acl_source(Section::of(Some(value.node), value.place.clone()), root),
+        Node::Text(name) if !name.is_empty() => Some(Acl::Named(name.clone())),
+        other => {
+            value.place.report(format!("it is {}; {FORMS}", other.kind()));
+            None
+        }
+    }
+}
+
+fn read_acl_source(mut section: Section<'_>, root: &Path) -> Option<Acl> {
+    let place = section.place().clone();
+    let (file, command) = (section.value("file"), section.value("command"));
+    section.finish();
+    match (file, command) {
+        (Some(file), None) => file.path(root).map(Acl::File),
+        (None, Some(command)) => read_command(&command).map(Acl::Command),
+        _ => {
+            place.report("it has neither or both of file and command; write one of them");
+            None
+        }
+    }
+}
+
+fn read_command(value: &Value<'_>) -> Option<Vec<String>> {
+    let items = value.items();
+    let words: Vec<String> = items.iter().filter_map(Value::text).map(str::to_owned).collect();
+    match words.first() {
+        Some(program) if program.starts_with('/') => Some(words),
+        Some(program) => {
+            value.place.report(format!("{program} is not an absolute path; write where the program is"));
+            None
+        }
+        None => {
+            value.place.report("it names no program; write [/path/of/the/program]");
+            None
+        }
+    }
+}
+
+fn read_copy_from(section: &mut Section<'_>, pocket: &PocketName, names: &BTreeSet<&str>) -> CopyFrom {
+    let Some(value) = section.value("copy_from") else { return CopyFrom::Any };
+    if let Node::Text(text) = value.node {
+        if text != "any" {
+            value.place.report(format!("{text:?} is not a list; write any, or [{text}]"));
+        }
+        return CopyFrom::Any;
+    }
+    let mut sources = BTreeSet::new();
+    for item in value.items() {
+        let Some(source) = item.parse::<PocketName>() else { continue };
+        if source == *pocket {
+            item.place.report("it is the pocket itself; remove it");
+        } else if !names.contains(source.as_str()) {
+            let known: Vec<&str> = names.iter().copied().filter(|it| *it != pocket.as_str()).collect();
+            let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+            item.place.report(format!("there is no pocket {source}; the other pockets are: {known}"));
+        }
+        sources.insert(source);
+    }
+    CopyFrom::Only(sources)
+}
+
+fn read_trust(section: &mut Section<'_>) -> Trust {
+    let Some(value) = section.value("trust") else { return Trust::Full };
+    match value.text() {
+        Some("none") => Trust::None,
+        Some("full") | None => Trust::Full,
+        Some(other) => {
+            value.place.report(format!("{other:?} is not a trust; write none or full"));
+            Trust::Full
+        }
+    }
+}
+
+fn read_architectures(section: &mut Section<'_>, host: &Host) -> Vec<Architecture> {
+    let Some(value) = section.value("architectures") else {
+        let architectures = default_architectures(host);
+        if architectures.is_empty() {
+            section.place().report(
+                "architectures is missing, and this machine's is not known; write architectures: [amd64]",
+            );
+        }
+        return architectures;
+    };
+    let mut architectures: Vec<Architecture> = Vec::new();
+    for item in value.items() {
+        let Some(architecture) = item.parse::<Architecture>() else { continue };
+        if architecture == Architecture::all() {
+            item.place.report("packages for all architectures are built with the first one; remove it");
+        } else if architectures.contains(&architecture) {
+            item.place.report(format!("{architecture} is there twice; remove one of the two"));
+        }
+        architectures.push(architecture);
+    }
+    if *value.node == Node::List(Vec::new()) {
+        value.place.report("it is empty; name an architecture, or leave it out");
+    }
+    architectures
+}
+
+fn read_base_name(section: &mut Section<'_>, context: &Context<'_>) -> Option<BaseName> {
+    let known = || context.bases.keys().map(BaseName::as_str).collect::<Vec<_>>().join(", ");
+    if let Some(value) = section.value("base") {
+        let base: BaseName = value.parse()?;
+        if !context.bases.contains_key(&base) && context.host.codename.as_ref() != Some(&base) {
+            let remedy = if context.bases.is_empty() {
+                format!("write `bases: {{ {base}: {{}} }}` at the top")
+            } else {
+                format!("define it below `bases`, or write one that is there: {}", known())
+            };
+            value.place.report(format!("the base {base} is not defined; {remedy}"));
+        }
+        return Some(base);
+    }
+    let mut bases = context.bases.keys();
+    match (bases.next(), bases.next(), &context.host.codename) {
+        (Some(only), None, _) => Some(only.clone()),
+        (Some(_), Some(_), _) => {
+            section
+                .place()
+                .report(format!("base is missing, and there are several; write one of {}", known()));
+            None
+        }
+        (None, _, Some(codename)) => Some(codename.clone()),
+        (None, _, None) => {
+            section.place().report(
+                "base is missing, and this machine's distribution is not known; write base: bookworm, and `bases: { bookworm: {} }` at the top",
+            );
+            None
+        }
+    }
+}
+
+/// Each pocket has a suite and a branch of its own.
+fn check_not_shared<'b>(
+    pocket: &PocketSpec,
+    before: impl Iterator<Item = &'b PocketSpec>,
+    place: &Place<'_>,
+) {
+    for other in before {
+        if other.suite == pocket.suite {
+            place.key("apt").report(format!(
+                "suite {} is used by pocket {} already; give each pocket its own suite",
+                pocket.suite, other.name
+            ));
+        }
+        let (a, b) = (pocket.branch.as_str(), other.branch.as_str());
+        if a == b {
+            place.key("git").report(format!(
+                "branch {a} is used by pocket {} already; give each pocket its own branch",
+                other.name
+            ));
+        } else if is_inside(a, b) || is_inside(b, a) {
+            place.key("git").report(format!(
+                "Git cannot have the branch {a} beside {b} of pocket {}; rename one of the two",
+                other.name
+            ));
+        }
+    }
+}
+
+/// Returns whether one branch would be a directory that holds the other.
+fn is_inside(branch: &str, directory: &str) -> bool {
+    branch.strip_prefix(directory).is_some_and(|rest| rest.starts_with('/'))
+}

@@ -1,0 +1,290 @@
+//! Reads the whole configuration from its tree.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::pockets::read_pockets;
+use super::section::{Place, Problems, Section, Value};
+use super::tree::Node;
+use super::units::{parse_duration, parse_size};
+use super::{Base, Builder, Config, DEFAULT_ROOT, Host, Paths, Publisher, Tagger};
+use crate::access::Lists;
+use crate::names::{BaseName, BranchName, Principal, Suite};
+use crate::policy::PocketSpec;
+use crate::process::Limits;
+
+/// Reads the configuration; `None` if something that has no default is not there. Then, as for everything else
+/// that is wrong, a problem is noted.
+pub(super) fn read<'a>(tree: &'a Node, host: &Host, problems: &'a Problems<'a>) -> Option<Config> {
+    let mut top = Section::of(Some(tree), Place::top(problems));
+    let root = read_root(&mut top);
+    let paths = read_paths(top.section("paths"), &root);
+    let lists = read_lists(top.section("acls"));
+    let impersonate = top.value("impersonate").map(|it| it.list()).unwrap_or_default();
+    let mut bases = read_bases(top.section("bases"), &root);
+
+    let mut build = top.section("build");
+    let pockets = read_pockets(build.section("pockets"), &root, host, &bases);
+    let tagger = read_tagger(build.section("tagger"));
+    let tag_prefix = read_tag_prefix(&mut build);
+    build.finish();
+    define_host_base(&mut bases, pockets.iter().map(|it| &it.0));
+
+    let mut queue = top.section("queue");
+    queue.backend("directory");
+    queue.finish();
+    let builder = read_builder(top.section("builder"));
+    let publisher = read_publisher(top.section("publisher"));
+    let hook_timeout = read_hooks(top.section("hooks"));
+    top.finish();
+
+    let (specs, acls) =
+        pockets.into_iter().map(|(spec, acl)| ((spec.name.clone(), spec.clone()), (spec.name, acl))).unzip();
+    Some(Config {
+        root,
+        paths,
+        pockets: specs,
+        acls,
+        lists,
+        impersonate,
+        tagger: tagger?,
+        tag_prefix,
+        bases,
+        builder,
+        publisher,
+        hook_timeout,
+    })
+}
+
+fn read_root(top: &mut Section<'_>) -> PathBuf {
+    let default = Path::new(DEFAULT_ROOT);
+    let Some(value) = top.value("root") else { return default.to_owned() };
+    if value.text().is_some_and(|it| !it.starts_with('/')) {
+        value.place.report(format!("it is a relative path; write it from the top, such as {DEFAULT_ROOT}"));
+        return default.to_owned();
+    }
+    value.path(default).unwrap_or_else(|| default.to_owned())
+}
+
+fn read_paths(mut section: Section<'_>, root: &Path) -> Paths {
+    let mut path =
+        |key, default| section.value(key).and_then(|it| it.path(root)).unwrap_or_else(|| root.join(default));
+    let paths = Paths {
+        repositories: path("repositories", "repositories"),
+        superproject: path("superproject", "superproject.git"),
+        queue: path("queue", "queue"),
+        archive: path("archive", "archive"),
+        logs: path("logs", "logs"),
+        hooks: path("hooks", "hooks"),
+        cache: path("cache", "cache"),
+        scratch: path("scratch", "scratch"),
+        gnupg: path("gnupg", "gnupg"),
+    };
+    check_privacy(&section, &paths);
+    section.finish();
+    paths
+}
+
+/// What a web server serves has nothing private below it.
+fn check_privacy(section: &Section<'_>, paths: &Paths) {
+    let private = [
+        ("repositories", &paths.repositories),
+        ("superproject", &paths.superproject),
+        ("queue", &paths.queue),
+        ("logs", &paths.logs),
+        ("hooks", &paths.hooks),
+        ("cache", &paths.cache),
+        ("scratch", &paths.scratch),
+        ("gnupg", &paths.gnupg),
+    ];
+    for (key, path) in private {
+        if path.starts_with(&paths.archive) {
+            section.place().key(key).report(format!(
+                "{} is inside of the archive, which the world may read; move one of the two",
+                path.display()
+            ));
+        }
+    }
+}
+
+fn read_lists(section: Section<'_>) -> Lists {
+    let entries = section.named();
+    let names: BTreeSet<&str> = entries.iter().map(|it| it.0).collect();
+    let mut lists = Lists::new();
+    for (name, node, place) in &entries {
+        let mut principals = Vec::new();
+        for item in (Value { node, place: place.clone() }).items() {
+            let Some(principal) = item.parse::<Principal>() else { continue };
+            if names.contains(principal.as_str()) {
+                item.place.report(format!(
+                    "{principal} is another list, and lists in lists are not supported yet; write its principals here"
+                ));
+            }
+            principals.push(principal);
+        }
+        lists.insert((*name).to_owned(), principals);
+    }
+    lists
+}
+
+fn read_bases(section: Section<'_>, root: &Path) -> BTreeMap<BaseName, Base> {
+    let mut bases = BTreeMap::new();
+    for (name, node, place) in section.named() {
+        let Some(name) = place.take(name.parse::<BaseName>()) else { continue };
+        let base = read_base(&name, Section::of(Some(node), place), root);
+        bases.insert(name, base);
+    }
+    bases
+}
+
+fn read_base(name: &BaseName, mut section: Section<'_>, root: &Path) -> Base {
+    let mut base = plain_base(name);
+    if let Some(value) = section.value("mirror") {
+        base.mirror = value.text().map(str::to_owned);
+        if base.mirror.as_ref().is_some_and(|it| !is_uri(it)) {
+            value
+                .place
+                .report("it is not a URI of a mirror; write one such as https://deb.example.org/debian");
+        }
+    }
+    if let Some(value) = section.value("suites") {
+        base.suites = not_empty(&value, value.list(), "a suite");
+    }
+    if let Some(value) = section.value("components") {
+        base.components = not_empty(&value, value.list(), "a component");
+    }
+    base.keyring = section.value("keyring").and_then(|it| it.path(root));
+    if let Some(refresh) = read_duration(&mut section, "refresh") {
+        base.refresh = refresh;
+    }
+    section.finish();
+    base
+}
+
+/// The base that a name alone stands for.
+fn plain_base(name: &BaseName) -> Base {
+    const WEEK: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+    Base {
+        mirror: None,
+        suites: name.as_str().parse::<Suite>().into_iter().collect(),
+        components: "main".parse().into_iter().collect(),
+        keyring: None,
+        refresh: WEEK,
+    }
+}
+
+/// Defines the base that pockets took from the host, where the configuration does not.
+fn define_host_base<'b>(bases: &mut BTreeMap<BaseName, Base>, pockets: impl Iterator<Item = &'b PocketSpec>) {
+    for pocket in pockets {
+        bases.entry(pocket.base.clone()).or_insert_with(|| plain_base(&pocket.base));
+    }
+}
+
+fn is_uri(text: &str) -> bool {
+    let schemes = ["http://", "https://", "file:///"];
+    schemes.iter().any(|it| text.strip_prefix(it).is_some_and(|rest| !rest.is_empty()))
+        && !text.contains(|c: char| c.is_whitespace() || c.is_control())
+}
+
+fn not_empty<T>(value: &Value<'_>, items: Vec<T>, what: &str) -> Vec<T> {
+    if *value.node == Node::List(Vec::new()) {
+        value.place.report(format!("it is empty; name {what}, or leave it out"));
+    }
+    items
+}
+
+fn read_tagger(mut section: Section<'_>) -> Option<Tagger> {
+    let mut field = |key, example: &str| {
+        let Some(value) = section.value(key) else {
+            section.place().report(format!("{key} is missing; write {key}: {example}"));
+            return None;
+        };
+        let text = value.text()?;
+        if text.contains(|c: char| c.is_control() || "<>".contains(c)) || text.trim() != text {
+            value.place.report("it has a character that Git forbids here; leave out < > and line breaks");
+            return None;
+        }
+        Some(text.to_owned())
+    };
+    let name = field("name", "Invirt Build Server");
+    let email = field("email", "invirt@example.org");
+    section.finish();
+    Some(Tagger { name: name?, email: email? })
+}
+
+fn read_tag_prefix(build: &mut Section<'_>) -> String {
+    let Some(value) = build.value("tag_prefix") else { return String::new() };
+    // An empty text is the default.
+    if *value.node == Node::Text(String::new()) {
+        return String::new();
+    }
+    let Some(prefix) = value.text() else { return String::new() };
+    if format!("{prefix}1").parse::<BranchName>().is_err() {
+        value.place.report(format!("{prefix:?} cannot begin the name of a tag; write one such as debian/"));
+    }
+    prefix.to_owned()
+}
+
+fn read_builder(mut section: Section<'_>) -> Builder {
+    section.backend("sbuild");
+    let user = section.value("user").and_then(|value| {
+        let text = value.text()?;
+        let is_name = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+        if text.starts_with('-') || text.len() > 32 || !text.chars().all(is_name) {
+            value.place.report(format!(
+                "{text:?} is not the name of a user; make one with adduser and write its name"
+            ));
+        }
+        Some(text.to_owned())
+    });
+    let mut limits = section.section("limits");
+    let time = read_duration(&mut limits, "time").unwrap_or(Duration::from_secs(2 * 60 * 60));
+    let silence = read_duration(&mut limits, "silence").unwrap_or(Duration::from_secs(20 * 60));
+    let log = limits.value("log").and_then(|it| it.place.take(parse_size(it.text()?)));
+    for key in ["disk", "memory", "processes"] {
+        limits.not_yet(key);
+    }
+    limits.finish();
+    section.finish();
+    Builder { user, limits: Limits { time, silence, output: log.unwrap_or(64 << 20) } }
+}
+
+fn read_publisher(mut section: Section<'_>) -> Publisher {
+    section.backend("archive");
+    let key = section.value("key").and_then(|value| {
+        let text = value.text()?.replace(' ', "").to_ascii_uppercase();
+        if !matches!(text.len(), 40 | 64) || !text.bytes().all(|c| c.is_ascii_hexdigit()) {
+            value.place.report("it is not a full fingerprint of 40 or 64 hexadecimal digits; `gpg --list-keys --with-colons` prints it as fpr");
+        }
+        Some(text)
+    });
+    let mut line = |key, default: &str| {
+        let text = section.value(key).and_then(|value| {
+            let text = value.text()?;
+            if text.contains(char::is_control) {
+                value.place.report("it has a line break or another control character; write one line");
+            }
+            Some(text.to_owned())
+        });
+        text.unwrap_or_else(|| default.to_owned())
+    };
+    let (origin, label) = (line("origin", "Invirtibuilder"), line("label", "Invirtibuilder"));
+    section.finish();
+    Publisher { key, origin, label }
+}
+
+fn read_hooks(mut section: Section<'_>) -> Duration {
+    let timeout = read_duration(&mut section, "timeout").unwrap_or(Duration::from_secs(60));
+    section.finish();
+    timeout
+}
+
+fn read_duration(section: &mut Section<'_>, key: &'static str) -> Option<Duration> {
+    let value = section.value(key)?;
+    if let Node::Number(_) = value.node {
+        value.place.report("it is a number without a unit; write a duration such as 90s, 20m, 2h or 7d");
+        return None;
+    }
+    value.place.take(parse_duration(value.text()?))
+}

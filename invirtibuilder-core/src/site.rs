@@ -1,0 +1,406 @@
+//! A configured site: the one façade that every frontend uses.
+//!
+//! A frontend reads what its user said, makes one call here, and shows the answer. It orchestrates nothing.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use crate::access;
+use crate::builder::Builder;
+use crate::builder::sbuild::SbuildBuilder;
+use crate::config::{Config, ConfigError};
+use crate::error::{PocketError, PublishError, QueueError, StageError};
+use crate::exporter::native::NativeExporter;
+use crate::hooks::{Announce, DirectoryHooks, Event, EventKind};
+use crate::job::{Ended, Job, JobState, Publication, Request};
+use crate::names::{JobId, NameError, PackageName, PocketName, Principal, Version};
+use crate::pipeline::{Gate, Observer, Pipeline};
+use crate::pocket::Pocket;
+use crate::pocket::git::GitSite;
+use crate::policy::{Access, Head, Held, PocketSpec, Rejection, Verdict, Violation};
+use crate::publisher::Publisher;
+use crate::publisher::archive::Archive;
+use crate::queue::directory::DirectoryQueue;
+use crate::queue::{Cancellation, Queue, Submission};
+use crate::repository::{Imported, Repositories, RepositoryError};
+use crate::verify::{Difference, differences};
+use crate::worker::{Worker, WorkerError};
+
+mod check;
+mod exit;
+mod init;
+mod parts;
+
+pub use exit::Exit;
+pub use init::{InitError, Made, NewSiteOptions, initialize};
+
+/// Everything that a call to a site can fail with.
+#[derive(Debug, thiserror::Error)]
+pub enum SiteError {
+    /// The configuration is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The request breaks rules; nothing was queued.
+    #[error(transparent)]
+    Rejected(#[from] Rejection),
+    /// A name that somebody gave is malformed.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// What was asked for is not there.
+    #[error("{0}")]
+    NotFound(String),
+    /// What was asked for is not possible as things are.
+    #[error("{0}")]
+    Refused(String),
+    /// The principal may not do this.
+    #[error("{0}")]
+    NotPermitted(String),
+    /// The queue did not answer.
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+    /// The archive did not answer.
+    #[error(transparent)]
+    Publish(#[from] PublishError),
+    /// Git did not answer.
+    #[error(transparent)]
+    Pocket(#[from] PocketError),
+    /// A package's repository could not be made or read.
+    #[error(transparent)]
+    Repository(#[from] RepositoryError),
+    /// Another stage's backend did not answer.
+    #[error(transparent)]
+    Stage(StageError),
+    /// The worker ended before it should have.
+    #[error(transparent)]
+    Worker(#[from] WorkerError),
+    /// A part of the site cannot be opened.
+    #[error("cannot open the {part} of the site; `invirtibuilder check` says what is wrong with it")]
+    Part {
+        /// The part.
+        part: &'static str,
+        /// What went wrong below.
+        #[source]
+        source: crate::error::BoxError,
+    },
+}
+
+impl From<StageError> for SiteError {
+    fn from(error: StageError) -> Self {
+        match error {
+            StageError::Rejected(rejection) => Self::Rejected(rejection),
+            StageError::Pocket(error) => Self::Pocket(error),
+            StageError::Publish(error) => Self::Publish(error),
+            StageError::Queue(error) => Self::Queue(error),
+            other => Self::Stage(other),
+        }
+    }
+}
+
+/// What a person asked for, in that person's words, before any of them is trusted.
+#[derive(Clone, Copy, Debug)]
+pub struct Words<'a> {
+    /// The pocket.
+    pub pocket: &'a str,
+    /// The package.
+    pub package: &'a str,
+    /// The commit.
+    pub commit: &'a str,
+    /// Who asks; the frontend knows that from the transport, not from the person.
+    pub principal: &'a Principal,
+}
+
+/// What became of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Submitted {
+    /// It is a job now, or was one already.
+    Queued(Submission),
+    /// The pocket serves the commit already; there is nothing to do.
+    Current(Version),
+}
+
+/// A pocket and what it holds.
+#[derive(Clone, Debug)]
+pub struct PocketView {
+    /// Its name, branch, suite and policy.
+    pub spec: PocketSpec,
+    /// The heads of its branches.
+    pub branches: BTreeMap<PackageName, Head>,
+    /// What its suite serves.
+    pub served: Vec<Held>,
+}
+
+/// A site that is ready for use.
+#[derive(Debug)]
+pub struct Site {
+    config: Config,
+    queue: Box<dyn Queue>,
+    pipeline: Pipeline,
+    repositories: Arc<Repositories>,
+    archive: Arc<Archive>,
+    hooks: Arc<DirectoryHooks>,
+}
+
+impl Site {
+    /// Opens the site that a configuration describes.
+    ///
+    /// # Errors
+    /// A part of it is missing or unreadable.
+    pub fn open(config: Config) -> Result<Self, SiteError> {
+        parts::open(config)
+    }
+
+    /// Returns the configuration.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Checks a request against its pocket's policy and queues it.
+    ///
+    /// # Errors
+    /// All rules that it breaks, at once; then nothing is queued, and the hooks hear of the refusal.
+    pub fn submit(&self, words: Words<'_>) -> Result<Submitted, SiteError> {
+        let request = match self.read_request(words) {
+            Ok(request) => request,
+            Err(rejection) => return Err(rejection.into()),
+        };
+        let verdict = match self.pipeline.judge(&request) {
+            Ok((verdict, _)) => verdict,
+            Err(StageError::Rejected(rejection)) => {
+                self.hooks.announce(&event(EventKind::Refused, &request, Some(&rejection), None));
+                return Err(rejection.into());
+            }
+            Err(error) => return Err(error.into()),
+        };
+        if let Verdict::Current(version) = verdict
+            && !self.is_pending(&request)?
+        {
+            return Ok(Submitted::Current(version));
+        }
+        let submission = self.queue.submit(request.clone())?;
+        if let Submission::Accepted(job) = &submission {
+            self.hooks.announce(&event(EventKind::Submitted, &request, None, Some(job)));
+        }
+        Ok(Submitted::Queued(submission))
+    }
+
+    /// Parses the words of a request (rule P1), and names every word that is malformed.
+    fn read_request(&self, words: Words<'_>) -> Result<Request, Rejection> {
+        let mut broken = Vec::new();
+        let pocket = words.pocket.parse::<PocketName>().ok().filter(|it| self.config.pockets.contains_key(it));
+        if pocket.is_none() {
+            broken.extend(self.pipeline.unknown_pocket(words.pocket).violations().iter().cloned());
+        }
+        let package = words.package.parse::<PackageName>().map_err(|e| broken.push(Violation::Malformed(e)));
+        let commit = words.commit.parse().map_err(|e| broken.push(Violation::Malformed(e)));
+        match (pocket, package, commit) {
+            (Some(pocket), Ok(package), Ok(commit)) => {
+                Ok(Request { pocket, package, commit, principal: words.principal.clone() })
+            }
+            _ => Err(Rejection::of(broken).unwrap_or_else(|| self.pipeline.unknown_pocket(words.pocket))),
+        }
+    }
+
+    /// Returns whether a job that has not ended will move the package in the pocket.
+    fn is_pending(&self, request: &Request) -> Result<bool, QueueError> {
+        let same = |it: &JobState| {
+            let other = &it.job().request;
+            other.pocket == request.pocket && other.package == request.package
+        };
+        Ok(self.queue.pending()?.iter().any(same))
+    }
+
+    /// Returns a worker for this site's queue.
+    #[must_use]
+    pub fn worker<'a>(&'a self, jobs: NonZeroUsize, observer: &'a dyn Observer) -> Worker<'a> {
+        Worker { queue: &*self.queue, pipeline: &self.pipeline, observer, jobs }
+    }
+
+    /// Returns the queue.
+    #[must_use]
+    pub fn queue(&self) -> &dyn Queue {
+        &*self.queue
+    }
+
+    /// Returns where a job is.
+    pub fn job(&self, id: &JobId) -> Result<JobState, SiteError> {
+        Ok(self.queue.find(id)?.ok_or_else(|| QueueError::UnknownJob(id.clone()))?)
+    }
+
+    /// Returns the build log of a job, if it began to build; the latest if it has several.
+    #[must_use]
+    pub fn log_of(&self, job: &Job) -> Option<PathBuf> {
+        self.pipeline.log_of(job)
+    }
+
+    /// Asks that a job end without effect. Whoever may publish in its pocket may, and whoever submitted it.
+    pub fn cancel(&self, id: &JobId, by: &Principal) -> Result<Cancellation, SiteError> {
+        let state = self.job(id)?;
+        let request = &state.job().request;
+        if request.principal != *by
+            && let Access::Denied(reason) = self.pipeline.gate.admits(&request.pocket, by)
+        {
+            return Err(SiteError::NotPermitted(format!("{by} may not cancel jobs of {}: {reason}", request.pocket)));
+        }
+        Ok(self.queue.cancel(id, by)?)
+    }
+
+    /// Submits the request of a job that has ended once more.
+    pub fn retry(&self, id: &JobId, by: &Principal) -> Result<Submitted, SiteError> {
+        let state = self.job(id)?;
+        if !matches!(state, JobState::Ended(_)) {
+            return Err(SiteError::Refused(format!("job {id} has not ended; `invirtibuilder show {id}` says where it is")));
+        }
+        let Request { pocket, package, commit, .. } = &state.job().request;
+        self.submit(Words { pocket: pocket.as_str(), package: package.as_str(), commit: commit.as_str(), principal: by })
+    }
+
+    /// Returns the records of the jobs that ended, the latest submitted first.
+    pub fn ended(&self, limit: usize) -> Result<Vec<Ended>, SiteError> {
+        Ok(self.queue.ended(limit)?)
+    }
+
+    /// Returns the publications, the latest first, of one pocket or all, of one package or all.
+    pub fn history(
+        &self,
+        pocket: Option<&PocketName>,
+        package: Option<&PackageName>,
+        limit: usize,
+    ) -> Result<Vec<Publication>, SiteError> {
+        let mut publications = Vec::new();
+        for (name, backend) in &self.pipeline.pockets {
+            if pocket.is_none_or(|it| it == name) {
+                // A limit on all of them says nothing about how many are of one package.
+                let wanted = if package.is_some() { usize::MAX } else { limit };
+                publications.extend(backend.history(wanted)?);
+            }
+        }
+        publications.retain(|it| package.is_none_or(|wanted| *wanted == it.package));
+        publications.sort_by(|a, b| (b.time, &b.job).cmp(&(a.time, &a.job)));
+        publications.truncate(limit);
+        Ok(publications)
+    }
+
+    /// Returns a pocket and what it holds.
+    pub fn pocket(&self, name: &PocketName) -> Result<PocketView, SiteError> {
+        let pocket = self.backend(name)?;
+        let contents = pocket.contents()?;
+        let spec = pocket.spec().clone();
+        let served = self.pipeline.publisher.contents(&spec.suite)?;
+        Ok(PocketView { spec, branches: contents.branches, served })
+    }
+
+    /// Parses the name of a pocket that must exist.
+    pub fn pocket_name(&self, text: &str) -> Result<PocketName, SiteError> {
+        let name = text.parse::<PocketName>().ok().filter(|it| self.config.pockets.contains_key(it));
+        name.ok_or_else(|| SiteError::NotFound(self.pipeline.unknown_pocket(text).to_string()))
+    }
+
+    fn backend(&self, name: &PocketName) -> Result<&dyn Pocket, SiteError> {
+        let pocket = self.pipeline.pockets.get(name).map(|it| &**it);
+        pocket.ok_or_else(|| SiteError::NotFound(self.pipeline.unknown_pocket(name.as_str()).to_string()))
+    }
+
+    /// Compares what Git says with what the archive serves, for the whole site (rules G1 to G3).
+    ///
+    /// While a job is being published the two differ for a moment; `verify` then looks again, and names only
+    /// what no running job explains.
+    pub fn verify(&self) -> Result<Vec<Difference>, SiteError> {
+        const LOOKS: usize = 3;
+        let mut found = self.compare()?;
+        for _ in 1..LOOKS {
+            let explained = self.is_being_changed(&found)?;
+            if found.is_empty() || !explained {
+                break;
+            }
+            let again = self.compare()?;
+            found.retain(|it| again.contains(it));
+        }
+        Ok(found)
+    }
+
+    fn compare(&self) -> Result<Vec<Difference>, SiteError> {
+        let mut found = Vec::new();
+        for (name, pocket) in &self.pipeline.pockets {
+            let served = self.pipeline.publisher.contents(&pocket.spec().suite)?;
+            found.extend(differences(name, &pocket.contents()?, &served));
+        }
+        Ok(found)
+    }
+
+    fn is_being_changed(&self, found: &[Difference]) -> Result<bool, SiteError> {
+        let running: Vec<JobState> = self.queue.pending()?;
+        let explains = |state: &JobState, difference: &Difference| {
+            let JobState::Running { job, alive: true, .. } = state else { return false };
+            job.request.pocket == difference.pocket && job.request.package == difference.package
+        };
+        Ok(found.iter().any(|difference| running.iter().any(|state| explains(state, difference))))
+    }
+
+    /// Returns the text of the `.sources` file with which apt uses a pocket (sources.list(5)).
+    ///
+    /// `uri` is where clients find the archive; without one it is the archive's directory, as a `file:` URI.
+    pub fn sources(&self, pocket: &PocketName, uri: Option<&str>) -> Result<String, SiteError> {
+        let spec = self.backend(pocket)?.spec();
+        let own = format!("file:{}", self.config.paths.archive.display());
+        Ok(self.archive.sources(&spec.suite, uri.unwrap_or(&own))?)
+    }
+
+    /// Makes a package's repository, empty or with the branches and tags of another.
+    pub fn create_repository(
+        &self,
+        package: &PackageName,
+        import: Option<&str>,
+        by: &Principal,
+    ) -> Result<Option<Imported>, SiteError> {
+        let imported = match import {
+            Some(from) => Some(self.repositories.import(package, from)?),
+            None => {
+                self.repositories.create(package)?;
+                None
+            }
+        };
+        self.hooks.announce(&Event {
+            kind: EventKind::RepoCreated,
+            pocket: None,
+            package: package.clone(),
+            version: None,
+            commit: None,
+            principal: by.clone(),
+            job: None,
+            log: None,
+            outcome: None,
+            reasons: Vec::new(),
+            time: Timestamp::now(),
+        });
+        Ok(imported)
+    }
+
+    /// Returns the packages that have a repository.
+    pub fn repositories(&self) -> Result<Vec<PackageName>, SiteError> {
+        Ok(self.repositories.list()?)
+    }
+
+    /// Returns where a package's repository is, whether or not it exists.
+    #[must_use]
+    pub fn repository_path(&self, package: &PackageName) -> PathBuf {
+        self.repositories.path(package)
+    }
+}
+
+/// The access lists of a configuration.
+#[derive(Clone, Debug)]
+struct Lists(Config);
+
+impl Gate for Lists {
+    fn admits(&self, pocket: &PocketName, principal: &Principal) -> Access {
+        match self.0.acls.get(pocket) {
+            Some(acl) => access::check(acl, &self.0.lists, pocket, principal),
+            None => Access::Denied(format!("build.pockets.{pocket} has no acl; add one to the configuration")),
+        }
+    }
+}
