@@ -17,8 +17,8 @@ use crate::error::{
     BuildError, Disposition, ExportError, PocketError, QueueError, StageError, VerifyError, causes,
 };
 use crate::exporter::Exporter;
-use crate::hooks::Announce;
-use crate::job::{Checkpoint, Decision, Job, Outcome, Request, Stage};
+use crate::hooks::{Announce, Event};
+use crate::job::{Checkpoint, Decision, Ended, Job, Outcome, Request, Stage};
 use crate::names::{PocketName, Principal, Version};
 use crate::pocket::Pocket;
 use crate::policy::{self, Access, Facts, PocketSpec, Survey, Verdict, Violation};
@@ -26,10 +26,6 @@ use crate::publisher::Publisher;
 use crate::queue::Claim;
 use crate::states::{BuildArtifacts, BuildPlan, CopyPlan, Plan, Published, Recorded, SourcePackage};
 use crate::stop::{Interrupt, Stop};
-
-mod events;
-
-use events::event_of;
 
 /// How often a job is tried again when its environment failed, before it is given up.
 const MAX_ATTEMPTS: u32 = 8;
@@ -334,7 +330,9 @@ impl Pipeline {
     fn end(&self, mut working: Working<'_>, outcome: Outcome) -> Result<Turn, QueueError> {
         working.enter(Stage::Announce);
         let job = working.claim.job().clone();
-        self.announcer.announce(&event_of(&job, &outcome, self.log_of(&job)));
+        let ended =
+            Ended { job: job.clone(), started: None, ended: Timestamp::now(), outcome: outcome.clone() };
+        self.announcer.announce(&Event { log: self.log_of(&job), ..Event::ended(&ended) });
         working.claim.finish(outcome.clone())?;
         tracing::info!(job = %job.id, outcome = outcome.word(), "job ended");
         working.observer.ended(&job, &outcome);

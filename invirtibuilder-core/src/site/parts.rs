@@ -1,0 +1,134 @@
+//! Makes the backends that a configuration names.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::{Lists, Site, SiteError};
+use crate::builder::base::BaseSpec;
+use crate::builder::sbuild::{ACCOUNT, BuildLimits, SbuildBuilder, SbuildConfig};
+use crate::config::Config;
+use crate::error::BoxError;
+use crate::exporter::native::{ExportLimits, NativeExporter};
+use crate::hooks::Hooks;
+use crate::names::PocketName;
+use crate::pipeline::Pipeline;
+use crate::pocket::Pocket;
+use crate::pocket::git::{GitSite, Tagger};
+use crate::publisher::archive::{Archive, ArchiveSpec, Retention, SuiteSpec};
+use crate::queue::directory::DirectoryQueue;
+use crate::repository::{self, PushPolicy, Repositories};
+use crate::signer::{Fingerprint, GpgSigner, SignError, Signer};
+
+/// The file in the archive that has its public key.
+const KEY_FILE: &str = "archive-key.asc";
+
+fn part<E: Into<BoxError>>(part: &'static str) -> impl FnOnce(E) -> SiteError {
+    move |e| SiteError::Part { part, source: e.into() }
+}
+
+/// Opens a site.
+///
+/// Nothing here is slow: what takes time, such as asking GnuPG for a key, waits until somebody needs it.
+pub(super) fn open(config: Config) -> Result<Site, SiteError> {
+    let git = git(&config)?;
+    let archive = Arc::new(archive(&config)?);
+    let mut pockets: BTreeMap<PocketName, Box<dyn Pocket>> = BTreeMap::new();
+    for name in config.pockets.keys() {
+        if let Some(pocket) = git.pocket(name) {
+            pockets.insert(name.clone(), Box::new(pocket));
+        }
+    }
+    let hooks = Arc::new(Hooks::new(&config.paths.hooks, config.hook_timeout, config.paths.logs.join("hooks.log")));
+    let repositories = Repositories::open(&config.paths.repositories)?;
+    let pipeline = Pipeline {
+        pockets,
+        gate: Box::new(Lists(config.clone())),
+        exporter: Box::new(NativeExporter::new(repositories, ExportLimits::default())),
+        builder: Box::new(builder(&config)),
+        publisher: Box::new(Arc::clone(&archive)),
+        announcer: Box::new(Arc::clone(&hooks)),
+        logs: config.paths.logs.clone(),
+    };
+    let queue = DirectoryQueue::open(&config.paths.queue)?;
+    Ok(Site { config, queue: Box::new(queue), pipeline, git, archive, hooks })
+}
+
+/// Makes the parts of a new site that the other parts expect to find.
+pub(super) fn prepare(config: &Config) -> Result<(), SiteError> {
+    git(config)?.initialize()?;
+    archive(config)?.initialize()?;
+    DirectoryQueue::open(&config.paths.queue)?;
+    Ok(())
+}
+
+fn git(config: &Config) -> Result<Arc<GitSite>, SiteError> {
+    let repositories = Repositories::open(&config.paths.repositories)?;
+    let tagger = Tagger::new(&config.tagger.name, &config.tagger.email).map_err(part("tagger"))?;
+    let superproject = config.paths.superproject.clone();
+    Ok(GitSite::new(repositories, superproject, config.pockets.clone(), tagger, &config.tag_prefix))
+}
+
+fn archive(config: &Config) -> Result<Archive, SiteError> {
+    let suite = |spec| SuiteSpec::of(spec, &config.publisher.origin, &config.publisher.label);
+    let spec = ArchiveSpec {
+        directory: config.paths.archive.clone(),
+        state: config.paths.cache.join("archive"),
+        key_file: KEY_FILE.parse()?,
+        suites: config.pockets.values().map(suite).collect(),
+        retention: Retention::default(),
+    };
+    Ok(Archive::new(spec, signer(config).map_err(part("archive"))?))
+}
+
+/// Returns the archive's signer, which looks for its key when it is first needed.
+pub(super) fn signer(config: &Config) -> Result<Box<dyn Signer>, BoxError> {
+    let key = config.publisher.key.as_deref();
+    let key = key.ok_or("publisher.key names no key; name one by its fingerprint, as `gpg --list-secret-keys` prints it")?;
+    let fingerprint: Fingerprint = key.parse()?;
+    Ok(Box::new(GpgSigner::new(&config.paths.gnupg, &[fingerprint])))
+}
+
+/// Looks for the archive's key now.
+pub(super) fn check_key(config: &Config) -> Result<(), BoxError> {
+    let signer = signer(config)?;
+    signer.public_key().map(drop).map_err(|e: SignError| e.into())
+}
+
+/// Returns the builder.
+pub(super) fn builder(config: &Config) -> SbuildBuilder {
+    let bases = config.bases.iter().map(|(name, base)| {
+        let spec = BaseSpec {
+            mirror: base.mirror.clone(),
+            suites: base.suites.iter().map(ToString::to_string).collect(),
+            components: base.components.iter().map(ToString::to_string).collect(),
+            keyring: base.keyring.clone(),
+            refresh: base.refresh,
+        };
+        (name.clone(), spec)
+    });
+    let limits = config.builder.limits;
+    SbuildBuilder::new(SbuildConfig {
+        bases: bases.collect(),
+        cache: config.paths.cache.join("bases"),
+        scratch: config.paths.scratch.clone(),
+        account: config.builder.user.clone().unwrap_or_else(|| ACCOUNT.to_owned()),
+        limits: BuildLimits {
+            time: limits.time,
+            silence: limits.silence,
+            log: limits.output,
+            ..BuildLimits::default()
+        },
+    })
+}
+
+/// Returns which pushes to the hosted repositories are let through.
+#[must_use]
+pub fn push_policy(config: &Config) -> PushPolicy {
+    PushPolicy::new(&config.pockets, &config.tag_prefix)
+}
+
+/// Returns what the hooks of the hosted repositories call.
+pub(super) fn repository_hooks(program: &Path, file: &Path) -> repository::Hooks {
+    repository::Hooks { program: program.to_owned(), config: file.to_owned() }
+}
