@@ -93,7 +93,23 @@ impl NewFile {
         Ok(true)
     }
 
-    fn sync(&mut self) -> Result<()> {
+    /// Gives the file a name, unless that is taken, in the directory that it was begun in; `Ok(None)` says that
+    /// it was given. Otherwise the file comes back.
+    ///
+    /// For a caller that holds a lock: it calls [`NewFile::sync`] before, and [`sync_directory`] when it has
+    /// released the lock and before it tells anybody.
+    pub fn place(mut self, path: &Path) -> Result<Option<Self>> {
+        use rustix::fs::CWD;
+        match rustix::fs::renameat_with(CWD, &self.staged, CWD, path, RenameFlags::NOREPLACE) {
+            Err(rustix::io::Errno::EXIST) => return Ok(Some(self)),
+            other => other.map_err(at("rename to", path))?,
+        }
+        self.committed = true;
+        Ok(None)
+    }
+
+    /// Syncs what was written so far.
+    pub fn sync(&mut self) -> Result<()> {
         self.file.flush().and_then(|()| self.file.sync_all()).map_err(at("sync", &self.staged))
     }
 }
@@ -135,6 +151,16 @@ pub fn write_new(path: &Path, bytes: &[u8]) -> Result<bool> {
     file.commit_new()
 }
 
+/// Replaces a small file at once, without syncing: the death of the process does not harm it, the loss of power
+/// may. For what can be found out again.
+pub fn note(path: &Path, bytes: &[u8]) -> Result<()> {
+    let mut file = NewFile::create(path)?;
+    file.write_all(bytes).map_err(at("write", path))?;
+    fs::rename(&file.staged, path).map_err(at("rename to", path))?;
+    file.committed = true;
+    Ok(())
+}
+
 /// Copies the bytes of a regular file to a new name, replacing what was there.
 pub fn copy(from: &Path, to: &Path) -> Result<()> {
     let mut source = File::open(from).map_err(at("read", from))?;
@@ -149,6 +175,12 @@ pub fn rename(from: &Path, to: &Path) -> Result<()> {
     let (source, target) = (parent(from), parent(to));
     sync_directory(&target)?;
     if source == target { Ok(()) } else { sync_directory(&source) }
+}
+
+/// Renames a file or directory as [`rename`] does, without syncing. For a caller that holds a lock, and that calls
+/// [`sync_directory`] for both directories when it has released the lock and before it tells anybody.
+pub fn rename_unsynced(from: &Path, to: &Path) -> Result<()> {
+    fs::rename(from, to).map_err(at("rename", from))
 }
 
 /// Gives a file a second name. Does nothing if the name is taken by the same file.
@@ -227,7 +259,14 @@ pub fn append_log(path: &Path) -> Result<File> {
 /// An exclusive lock on a file. The kernel releases it when this is dropped or its process dies.
 #[derive(Debug)]
 #[must_use = "a lock that is dropped at once locks nothing"]
-pub struct Lock(#[allow(dead_code, reason = "held for its descriptor")] File);
+pub struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing is not enough while a program that another thread is starting has a copy of the descriptor.
+        let _ = flock(&self.0, FlockOperation::Unlock);
+    }
+}
 
 impl Lock {
     /// Waits for the lock.
