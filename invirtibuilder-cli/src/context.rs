@@ -44,7 +44,14 @@ macro_rules! failure_from {
     };
 }
 
-failure_from!(Config(ConfigError), Site(SiteError), Init(InitError), Host(HostError), Durable(DurableError), Io(io::Error));
+failure_from!(
+    Config(ConfigError),
+    Site(SiteError),
+    Init(InitError),
+    Host(HostError),
+    Durable(DurableError),
+    Io(io::Error)
+);
 
 impl From<NameError> for Failure {
     fn from(error: NameError) -> Self {
@@ -69,7 +76,9 @@ impl Failure {
     pub(crate) fn show(&self) {
         let lines: Vec<String> = match self {
             Self::Config(error) => error.problems().iter().map(ToString::to_string).collect(),
-            Self::Site(SiteError::Config(error)) => error.problems().iter().map(ToString::to_string).collect(),
+            Self::Site(SiteError::Config(error)) => {
+                error.problems().iter().map(ToString::to_string).collect()
+            }
             Self::Site(SiteError::Rejected(rejection)) => rejection.reasons(),
             Self::Site(error) => causes(error),
             Self::Init(error) => causes(error),

@@ -14,7 +14,7 @@ mod output;
 mod progress;
 
 use commands::Command;
-use context::{Context, Failure};
+use context::Context;
 
 /// From a Git commit of a Debian package to an APT repository that a team can trust.
 ///

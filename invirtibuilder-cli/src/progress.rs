@@ -8,7 +8,9 @@ use invirtibuilder_core::names::JobId;
 use invirtibuilder_core::pipeline::Observer;
 use jiff::Timestamp;
 
-use crate::output::{BAD, BOLD, FAINT, GOOD, Output, WARNING, escape, remark, short, show_duration, show_time, styled};
+use crate::output::{
+    BAD, BOLD, FAINT, GOOD, Output, WARNING, escape, remark, short, show_duration, show_time, styled,
+};
 
 /// Writes to standard error what happens, or to standard output as a line of JSON each.
 #[derive(Debug)]
@@ -32,7 +34,9 @@ impl Narrator {
 
     fn took(&self, job: &Job) -> String {
         let started = self.started.lock().unwrap_or_else(PoisonError::into_inner).remove(&job.id);
-        started.map_or_else(String::new, |it| styled(FAINT, format!(" ({})", show_duration(it, Timestamp::now()))))
+        started.map_or_else(String::new, |it| {
+            styled(FAINT, format!(" ({})", show_duration(it, Timestamp::now())))
+        })
     }
 }
 
@@ -52,7 +56,10 @@ impl Observer for Narrator {
     }
 
     fn entered(&self, job: &Job, stage: Stage) {
-        self.say(&stage_line(job, stage), &serde_json::json!({ "event": "entered", "job": job.id, "stage": stage }));
+        self.say(
+            &stage_line(job, stage),
+            &serde_json::json!({ "event": "entered", "job": job.id, "stage": stage }),
+        );
     }
 
     fn ended(&self, job: &Job, outcome: &Outcome) {
@@ -86,12 +93,24 @@ pub(crate) fn ending(job: &Job, outcome: &Outcome) -> String {
             format!("{} {} {version} in {}", styled(GOOD, "published"), request.package, request.pocket)
         }
         Outcome::Published { version, copied_from: Some(from) } => {
-            format!("{} {} {version} in {}, copied from {from}", styled(GOOD, "published"), request.package, request.pocket)
+            format!(
+                "{} {} {version} in {}, copied from {from}",
+                styled(GOOD, "published"),
+                request.package,
+                request.pocket
+            )
         }
         Outcome::Current { version } => {
-            format!("{}: {} has {} {version} already", styled(GOOD, "nothing to do"), request.pocket, request.package)
+            format!(
+                "{}: {} has {} {version} already",
+                styled(GOOD, "nothing to do"),
+                request.pocket,
+                request.package
+            )
         }
-        Outcome::Rejected { reasons, .. } => format!("{}: {}", styled(BAD, "rejected"), escape(&reasons.join("; "))),
+        Outcome::Rejected { reasons, .. } => {
+            format!("{}: {}", styled(BAD, "rejected"), escape(&reasons.join("; ")))
+        }
         Outcome::Failed { stage, causes, .. } => {
             format!("{} in {}: {}", styled(BAD, "failed"), stage.as_str(), escape(&causes.join(": ")))
         }

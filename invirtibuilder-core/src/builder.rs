@@ -25,6 +25,7 @@ use crate::stop::Interrupt;
 /// - When it returns, however it does, no process and no environment of the build is left.
 /// - Ends soon after `interrupt` says so, with [`BuildError::Interrupted`].
 #[cfg_attr(feature = "mocks", mockall::automock)]
+#[allow(unused_parens, reason = "the mock of a trait object with two bounds has some")]
 pub trait Builder: Debug + Send + Sync {
     /// Builds into `into` and returns the path of the `.changes` file.
     fn build<'a>(

@@ -20,6 +20,8 @@ pub mod process;
 pub mod publisher;
 pub mod queue;
 pub mod repository;
+pub mod signer;
+pub mod site;
 pub mod states;
 pub mod stop;
 pub mod verify;

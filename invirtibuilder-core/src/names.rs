@@ -223,7 +223,7 @@ impl TagName {
                 ':' => tag.push('%'),
                 '~' => tag.push('_'),
                 '.' if rest.is_empty() || rest.starts_with('.') || rest.starts_with("lock") => {
-                    tag.push_str(".#")
+                    tag.push_str(".#");
                 }
                 other => tag.push(other),
             }

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -60,9 +61,9 @@ pub struct Pipeline {
     /// Makes binary packages.
     pub builder: Box<dyn Builder>,
     /// Serves them.
-    pub publisher: Box<dyn Publisher>,
+    pub publisher: Arc<dyn Publisher>,
     /// Tells others.
-    pub announcer: Box<dyn Announce>,
+    pub announcer: Arc<dyn Announce>,
     /// The directory of the build logs.
     pub logs: PathBuf,
 }
@@ -99,7 +100,7 @@ enum Ready {
 
 /// What a job came to before its checkpoint.
 enum Prepared {
-    Ready(Ready),
+    Ready(Box<Ready>),
     Over(Outcome),
 }
 
@@ -196,7 +197,7 @@ impl Pipeline {
                     let saved =
                         checkpoint_of(&ready, working.claim.workspace()).map_err(|e| halt(e.into()))?;
                     working.claim.save(saved).map_err(|e| halt(e.into()))?;
-                    (ready, true)
+                    (*ready, true)
                 }
                 Ok(Prepared::Over(outcome)) => return self.end(working, outcome).map_err(|e| halt(e.into())),
                 Err(setback) => return self.turn_down(working, setback).map_err(|e| halt(e.into())),
@@ -226,7 +227,7 @@ impl Pipeline {
         working.enter(Stage::Validate);
         let plan = match self.plan(working.claim.job()).in_stage(Stage::Validate)? {
             Plan::Current(version) => return Ok(Prepared::Over(Outcome::Current { version })),
-            Plan::Copy(copy) => return Ok(Prepared::Ready(Ready::Copy(copy))),
+            Plan::Copy(copy) => return Ok(Prepared::Ready(Box::new(Ready::Copy(copy)))),
             Plan::Build(plan) => plan,
         };
         working.enter(Stage::Export);
@@ -272,12 +273,12 @@ impl Pipeline {
             Plan::Current(version) => {
                 return Ok(Prepared::Over(Outcome::Current { version: version.clone() }));
             }
-            Plan::Copy(copy) => return Ok(Prepared::Ready(Ready::Copy(copy.clone()))),
+            Plan::Copy(copy) => return Ok(Prepared::Ready(Box::new(Ready::Copy(copy.clone())))),
             Plan::Build(plan) => plan.expected_head(),
         };
         let plan = artifacts.plan();
         if head == plan.expected_head() {
-            return Ok(Prepared::Ready(Ready::Built(artifacts)));
+            return Ok(Prepared::Ready(Box::new(Ready::Built(artifacts))));
         }
         Err(PocketError::Moved {
             pocket: plan.pocket().name.clone(),

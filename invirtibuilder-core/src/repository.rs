@@ -96,6 +96,14 @@ pub enum RepositoryError {
     },
 }
 
+impl RepositoryError {
+    /// Returns whether what was asked for is at fault, and not the repository or the machine.
+    #[must_use]
+    pub fn is_request(&self) -> bool {
+        matches!(self, Self::Exists(_) | Self::Fetch { .. })
+    }
+}
+
 fn shown(id: Option<&ObjectId>) -> String {
     id.map_or_else(|| "nothing".to_owned(), ToString::to_string)
 }

@@ -7,26 +7,19 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use jiff::Timestamp;
-
 use crate::access;
-use crate::builder::Builder;
-use crate::builder::sbuild::SbuildBuilder;
 use crate::config::{Config, ConfigError};
 use crate::error::{PocketError, PublishError, QueueError, StageError};
-use crate::exporter::native::NativeExporter;
-use crate::hooks::{Announce, DirectoryHooks, Event, EventKind};
-use crate::job::{Ended, Job, JobState, Publication, Request};
+use crate::hooks::{Announce, Event, EventKind, Hooks};
+use crate::job::{Ended, Job, JobState, Outcome, Publication, Request};
 use crate::names::{JobId, NameError, PackageName, PocketName, Principal, Version};
 use crate::pipeline::{Gate, Observer, Pipeline};
 use crate::pocket::Pocket;
 use crate::pocket::git::GitSite;
 use crate::policy::{Access, Head, Held, PocketSpec, Rejection, Verdict, Violation};
-use crate::publisher::Publisher;
-use crate::publisher::archive::Archive;
-use crate::queue::directory::DirectoryQueue;
+use crate::publisher::archive::{Archive, SignedBy};
 use crate::queue::{Cancellation, Queue, Submission};
-use crate::repository::{Imported, Repositories, RepositoryError};
+use crate::repository::{self, Imported, RepositoryError};
 use crate::verify::{Difference, differences};
 use crate::worker::{Worker, WorkerError};
 
@@ -35,8 +28,10 @@ mod exit;
 mod init;
 mod parts;
 
+pub use check::check;
 pub use exit::Exit;
 pub use init::{InitError, Made, NewSiteOptions, initialize};
+pub use parts::push_policy;
 
 /// Everything that a call to a site can fail with.
 #[derive(Debug, thiserror::Error)]
@@ -139,9 +134,9 @@ pub struct Site {
     config: Config,
     queue: Box<dyn Queue>,
     pipeline: Pipeline,
-    repositories: Arc<Repositories>,
+    git: Arc<GitSite>,
     archive: Arc<Archive>,
-    hooks: Arc<DirectoryHooks>,
+    hooks: Arc<Hooks>,
 }
 
 impl Site {
@@ -171,7 +166,11 @@ impl Site {
         let verdict = match self.pipeline.judge(&request) {
             Ok((verdict, _)) => verdict,
             Err(StageError::Rejected(rejection)) => {
-                self.hooks.announce(&event(EventKind::Refused, &request, Some(&rejection), None));
+                let outcome = Outcome::Rejected {
+                    reasons: rejection.reasons(),
+                    not_permitted: rejection.is_only_access(),
+                };
+                self.announce(EventKind::Refused, &request, None, Some(outcome));
                 return Err(rejection.into());
             }
             Err(error) => return Err(error.into()),
@@ -183,15 +182,27 @@ impl Site {
         }
         let submission = self.queue.submit(request.clone())?;
         if let Submission::Accepted(job) = &submission {
-            self.hooks.announce(&event(EventKind::Submitted, &request, None, Some(job)));
+            self.announce(EventKind::Submitted, &request, Some(job), None);
         }
         Ok(Submitted::Queued(submission))
+    }
+
+    fn announce(&self, kind: EventKind, request: &Request, job: Option<&Job>, outcome: Option<Outcome>) {
+        self.hooks.announce(&Event {
+            pocket: Some(request.pocket.clone()),
+            commit: Some(request.commit.clone()),
+            principal: Some(request.principal.clone()),
+            job: job.map(|it| it.id.clone()),
+            outcome,
+            ..Event::new(kind, request.package.clone())
+        });
     }
 
     /// Parses the words of a request (rule P1), and names every word that is malformed.
     fn read_request(&self, words: Words<'_>) -> Result<Request, Rejection> {
         let mut broken = Vec::new();
-        let pocket = words.pocket.parse::<PocketName>().ok().filter(|it| self.config.pockets.contains_key(it));
+        let pocket =
+            words.pocket.parse::<PocketName>().ok().filter(|it| self.config.pockets.contains_key(it));
         if pocket.is_none() {
             broken.extend(self.pipeline.unknown_pocket(words.pocket).violations().iter().cloned());
         }
@@ -244,7 +255,10 @@ impl Site {
         if request.principal != *by
             && let Access::Denied(reason) = self.pipeline.gate.admits(&request.pocket, by)
         {
-            return Err(SiteError::NotPermitted(format!("{by} may not cancel jobs of {}: {reason}", request.pocket)));
+            return Err(SiteError::NotPermitted(format!(
+                "{by} may not cancel jobs of {}: {reason}",
+                request.pocket
+            )));
         }
         Ok(self.queue.cancel(id, by)?)
     }
@@ -253,10 +267,17 @@ impl Site {
     pub fn retry(&self, id: &JobId, by: &Principal) -> Result<Submitted, SiteError> {
         let state = self.job(id)?;
         if !matches!(state, JobState::Ended(_)) {
-            return Err(SiteError::Refused(format!("job {id} has not ended; `invirtibuilder show {id}` says where it is")));
+            return Err(SiteError::Refused(format!(
+                "job {id} has not ended; `invirtibuilder show {id}` says where it is"
+            )));
         }
         let Request { pocket, package, commit, .. } = &state.job().request;
-        self.submit(Words { pocket: pocket.as_str(), package: package.as_str(), commit: commit.as_str(), principal: by })
+        self.submit(Words {
+            pocket: pocket.as_str(),
+            package: package.as_str(),
+            commit: commit.as_str(),
+            principal: by,
+        })
     }
 
     /// Returns the records of the jobs that ended, the latest submitted first.
@@ -305,6 +326,12 @@ impl Site {
         pocket.ok_or_else(|| SiteError::NotFound(self.pipeline.unknown_pocket(name.as_str()).to_string()))
     }
 
+    /// Returns what a pocket's suite serves.
+    pub fn served(&self, name: &PocketName) -> Result<Vec<Held>, SiteError> {
+        let suite = &self.backend(name)?.spec().suite;
+        Ok(self.pipeline.publisher.contents(suite)?)
+    }
+
     /// Compares what Git says with what the archive serves, for the whole site (rules G1 to G3).
     ///
     /// While a job is being published the two differ for a moment; `verify` then looks again, and names only
@@ -347,48 +374,38 @@ impl Site {
     pub fn sources(&self, pocket: &PocketName, uri: Option<&str>) -> Result<String, SiteError> {
         let spec = self.backend(pocket)?.spec();
         let own = format!("file:{}", self.config.paths.archive.display());
-        Ok(self.archive.sources(&spec.suite, uri.unwrap_or(&own))?)
+        Ok(self.archive.sources(&spec.suite, uri.unwrap_or(&own), &SignedBy::Inline)?)
     }
 
-    /// Makes a package's repository, empty or with the branches and tags of another.
+    /// Makes a package's repository, empty or with the branches and tags of another. Its hooks call this
+    /// `program` with this configuration `file`.
     pub fn create_repository(
         &self,
         package: &PackageName,
         import: Option<&str>,
         by: &Principal,
+        (program, file): (&Path, &Path),
     ) -> Result<Option<Imported>, SiteError> {
+        let calls = repository::Hooks { program: program.to_owned(), config: file.to_owned() };
+        let repositories = self.git.repositories();
         let imported = match import {
-            Some(from) => Some(self.repositories.import(package, from)?),
-            None => {
-                self.repositories.create(package)?;
-                None
-            }
+            Some(from) => Some(repositories.import(package, from, &calls, &self.git.push_policy())?),
+            None => repositories.create(package, &calls).map(|_| None)?,
         };
-        self.hooks.announce(&Event {
-            kind: EventKind::RepoCreated,
-            pocket: None,
-            package: package.clone(),
-            version: None,
-            commit: None,
-            principal: by.clone(),
-            job: None,
-            log: None,
-            outcome: None,
-            reasons: Vec::new(),
-            time: Timestamp::now(),
-        });
+        let event = Event::new(EventKind::RepoCreated, package.clone());
+        self.hooks.announce(&Event { principal: Some(by.clone()), ..event });
         Ok(imported)
     }
 
     /// Returns the packages that have a repository.
     pub fn repositories(&self) -> Result<Vec<PackageName>, SiteError> {
-        Ok(self.repositories.list()?)
+        Ok(self.git.repositories().list()?)
     }
 
     /// Returns where a package's repository is, whether or not it exists.
     #[must_use]
     pub fn repository_path(&self, package: &PackageName) -> PathBuf {
-        self.repositories.path(package)
+        self.git.repositories().path(package)
     }
 }
 
@@ -400,7 +417,9 @@ impl Gate for Lists {
     fn admits(&self, pocket: &PocketName, principal: &Principal) -> Access {
         match self.0.acls.get(pocket) {
             Some(acl) => access::check(acl, &self.0.lists, pocket, principal),
-            None => Access::Denied(format!("build.pockets.{pocket} has no acl; add one to the configuration")),
+            None => {
+                Access::Denied(format!("build.pockets.{pocket} has no acl; add one to the configuration"))
+            }
         }
     }
 }

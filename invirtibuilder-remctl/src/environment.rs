@@ -29,6 +29,8 @@ impl Environment {
     /// remctld did not say, or what it said is no principal: then nobody calls.
     pub(crate) fn principal(&self) -> Result<Principal, String> {
         let user = self.user.as_deref().unwrap_or_default();
-        user.parse().map_err(|_| "REMOTE_USER names no principal; remctld sets it for authenticated callers".to_owned())
+        user.parse().map_err(|_| {
+            "REMOTE_USER names no principal; remctld sets it for authenticated callers".to_owned()
+        })
     }
 }

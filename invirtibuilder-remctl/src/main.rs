@@ -31,11 +31,31 @@ struct Command {
 
 /// Every command, as `remctl HOST help` tells them.
 const COMMANDS: &[Command] = &[
-    Command { name: "build", usage: "POCKET PACKAGE COMMIT", summary: "publish a commit of a package in a pocket", run: build },
-    Command { name: "buildinfo status", usage: "", summary: "list the jobs that have not ended, as JSON", run: status },
-    Command { name: "buildinfo show", usage: "JOB", summary: "tell everything about a job, as JSON", run: show },
+    Command {
+        name: "build",
+        usage: "POCKET PACKAGE COMMIT",
+        summary: "publish a commit of a package in a pocket",
+        run: build,
+    },
+    Command {
+        name: "buildinfo status",
+        usage: "",
+        summary: "list the jobs that have not ended, as JSON",
+        run: status,
+    },
+    Command {
+        name: "buildinfo show",
+        usage: "JOB",
+        summary: "tell everything about a job, as JSON",
+        run: show,
+    },
     Command { name: "buildinfo log", usage: "JOB", summary: "print the build log of a job", run: log },
-    Command { name: "buildinfo history", usage: "[PACKAGE]", summary: "tell what was published, as JSON", run: history },
+    Command {
+        name: "buildinfo history",
+        usage: "[PACKAGE]",
+        summary: "tell what was published, as JSON",
+        run: history,
+    },
 ];
 
 /// Why a command did not do what it was asked to.
@@ -75,7 +95,8 @@ impl Failure {
 }
 
 fn main() -> ExitCode {
-    let arguments: Result<Vec<String>, _> = std::env::args_os().skip(1).map(std::ffi::OsString::into_string).collect();
+    let arguments: Result<Vec<String>, _> =
+        std::env::args_os().skip(1).map(std::ffi::OsString::into_string).collect();
     let answer = match arguments {
         Ok(arguments) => answer(&Environment::read(), &arguments),
         Err(_) => Err(Failure::Usage("an argument is not UTF-8".to_owned())),
@@ -115,16 +136,13 @@ fn find<'a>(command: Option<&str>, arguments: &'a [String]) -> Option<(&'static 
     let (first, rest) = arguments.split_first()?;
     let whole = format!("{command} {first}");
     COMMANDS.iter().find_map(|it| {
-        if it.name == command {
-            Some((it, arguments))
-        } else {
-            (it.name == whole).then_some((it, rest))
-        }
+        if it.name == command { Some((it, arguments)) } else { (it.name == whole).then_some((it, rest)) }
     })
 }
 
 fn help() -> String {
-    let lines = COMMANDS.iter().map(|it| format!("{:<40} {}\n", format!("{} {}", it.name, it.usage), it.summary));
+    let lines =
+        COMMANDS.iter().map(|it| format!("{:<40} {}\n", format!("{} {}", it.name, it.usage), it.summary));
     lines.collect()
 }
 
@@ -177,7 +195,8 @@ fn json<T: serde::Serialize>(answer: &T) -> Result<String, Failure> {
 
 /// Replaces control characters, which the client's terminal would obey.
 fn escape(text: &str) -> String {
-    let shown = |c: char| if c.is_control() && c != '\n' { c.escape_default().to_string() } else { c.to_string() };
+    let shown =
+        |c: char| if c.is_control() && c != '\n' { c.escape_default().to_string() } else { c.to_string() };
     text.chars().map(shown).collect()
 }
 

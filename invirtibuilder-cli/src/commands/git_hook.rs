@@ -45,7 +45,9 @@ pub(crate) fn run(command: Command, context: &Context) -> Answer {
             for line in std::io::stdin().lock().split(b'\n') {
                 let line = line?;
                 let mut words = line.splitn(3, |byte| *byte == b' ');
-                let (Some(old), Some(new), Some(name)) = (words.next(), words.next(), words.next()) else { continue };
+                let (Some(old), Some(new), Some(name)) = (words.next(), words.next(), words.next()) else {
+                    continue;
+                };
                 judge(name, &String::from_utf8_lossy(old), &String::from_utf8_lossy(new))?;
             }
         }

@@ -15,7 +15,9 @@ use crate::output::{BOLD, remark, styled};
 ///
 /// Never overwrites anything: the directory must not exist, or be empty.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  invirtibuilder init /srv/packages --pocket prod --pocket dev:backtracking")]
+#[command(
+    after_help = "Example:\n  invirtibuilder init /srv/packages --pocket prod --pocket dev:backtracking"
+)]
 pub(crate) struct Arguments {
     /// The directory of the site
     directory: PathBuf,
@@ -32,7 +34,9 @@ fn parse_pocket(text: &str) -> Result<(PocketName, bool), String> {
     let allow_backtracking = match flag {
         None => false,
         Some("backtracking") => true,
-        Some(other) => return Err(format!("{other:?} is no flag of a pocket; the only one is `backtracking`")),
+        Some(other) => {
+            return Err(format!("{other:?} is no flag of a pocket; the only one is `backtracking`"));
+        }
     };
     Ok((name.parse().map_err(|e| format!("{e}"))?, allow_backtracking))
 }
@@ -40,19 +44,26 @@ fn parse_pocket(text: &str) -> Result<(PocketName, bool), String> {
 pub(crate) fn run(arguments: Arguments, context: &Context) -> Answer {
     let principal = own_principal()?;
     let pockets = if arguments.pockets.is_empty() {
-        vec![parse_pocket("prod").map_err(Failure::Usage)?, parse_pocket("dev:backtracking").map_err(Failure::Usage)?]
+        vec![
+            parse_pocket("prod").map_err(Failure::Usage)?,
+            parse_pocket("dev:backtracking").map_err(Failure::Usage)?,
+        ]
     } else {
         arguments.pockets
     };
     let pocket = |(name, allow_backtracking): (PocketName, bool)| -> Result<NewPocket, Failure> {
-        Ok(NewPocket { suite: name.as_str().parse()?, name, acl: vec![principal.clone()], allow_backtracking })
+        Ok(NewPocket {
+            suite: name.as_str().parse()?,
+            name,
+            acl: vec![principal.clone()],
+            allow_backtracking,
+        })
     };
     let made = initialize(NewSiteOptions {
         directory: std::path::absolute(&arguments.directory)?,
         base: arguments.suite,
         pockets: pockets.into_iter().map(pocket).collect::<Result<_, _>>()?,
         host: Host::detect()?,
-        program: std::env::current_exe()?,
     })?;
     context.output().answer(&made, |to| writeln!(to, "{}", made.config.display()))?;
     if !context.is_json() {

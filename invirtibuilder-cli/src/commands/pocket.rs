@@ -59,7 +59,8 @@ pub(crate) fn run(command: Command, context: &Context) -> Answer {
 fn list(site: &Site, context: &Context) -> Answer {
     let pockets: Vec<Policy<'_>> = site.config().pockets.values().map(|it| policy(site, it)).collect();
     context.output().answer(&pockets, |to| {
-        let mut table = Table::new(&["POCKET", "SUITE", "BRANCH", "BASE", "ARCHITECTURES", "BACKTRACKING", "TRUST"]);
+        let mut table =
+            Table::new(&["POCKET", "SUITE", "BRANCH", "BASE", "ARCHITECTURES", "BACKTRACKING", "TRUST"]);
         for it in &pockets {
             table.row(vec![
                 plain(it.pocket),
@@ -91,7 +92,8 @@ fn show(site: &Site, pocket: &str, context: &Context) -> Answer {
         for row in &shown.packages {
             let commit = row.commit.clone().unwrap_or_else(|| "-".to_owned());
             let agrees = row.commit == row.branch;
-            let commit = if agrees { plain(commit) } else { (BAD, format!("{commit}, but the branch is elsewhere")) };
+            let commit =
+                if agrees { plain(commit) } else { (BAD, format!("{commit}, but the branch is elsewhere")) };
             table.row(vec![plain(&row.package), plain(row.version.as_deref().unwrap_or("-")), commit]);
         }
         table.write(to)
@@ -121,8 +123,10 @@ fn policy<'a>(site: &'a Site, spec: &'a PocketSpec) -> Policy<'a> {
 
 fn show_policy(policy: &Policy<'_>, to: &mut dyn Write) -> io::Result<()> {
     let copies = policy.copy_from.as_ref().map_or_else(|| "any pocket".to_owned(), |it| it.join(", "));
-    let principals =
-        policy.principals.as_ref().map_or_else(|| "nobody: the access list cannot be read".to_owned(), |it| it.join(", "));
+    let principals = policy
+        .principals
+        .as_ref()
+        .map_or_else(|| "nobody: the access list cannot be read".to_owned(), |it| it.join(", "));
     let backtracking = if policy.allow_backtracking { "allowed" } else { "not allowed" };
     for (name, value) in [
         ("pocket", policy.pocket),
@@ -154,7 +158,8 @@ fn rows(view: &PocketView) -> Vec<Row> {
             branch: text(head.map(|it| &it.commit)),
         });
     }
-    let not_served = view.branches.iter().filter(|(package, _)| !view.served.iter().any(|it| it.package == **package));
+    let not_served =
+        view.branches.iter().filter(|(package, _)| !view.served.iter().any(|it| it.package == **package));
     rows.extend(not_served.map(|(package, head)| Row {
         package: package.to_string(),
         version: None,

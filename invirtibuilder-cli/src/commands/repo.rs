@@ -29,10 +29,18 @@ pub(crate) fn run(command: Command, context: &Context) -> Answer {
         Command::Create { package, import } => {
             let package: PackageName = package.parse()?;
             let by = context.principal(&site, None)?;
-            let imported = site.create_repository(&package, import.as_deref(), &by)?;
+            let imported = {
+                let program = std::env::current_exe()?;
+                site.create_repository(&package, import.as_deref(), &by, (&program, &context.config_path()))?
+            };
             if let Some(imported) = &imported {
                 remark(&format!("imported {} branches and {} tags", imported.branches, imported.tags));
-                imported.renamed.iter().for_each(|(from, to)| remark(&format!("{from} is {to} here")));
+                for (theirs, ours, reason) in &imported.renamed {
+                    remark(&format!("{theirs} is {ours} here: {reason}"));
+                }
+                for (theirs, reason) in &imported.left_out {
+                    remark(&format!("{theirs} was left out: {reason}"));
+                }
             }
             let path = site.repository_path(&package);
             let object = serde_json::json!({ "package": package, "repository": path });
@@ -40,7 +48,9 @@ pub(crate) fn run(command: Command, context: &Context) -> Answer {
         }
         Command::List => {
             let packages = site.repositories()?;
-            context.output().answer(&packages, |to| packages.iter().try_for_each(|it| writeln!(to, "{it}")))?;
+            context
+                .output()
+                .answer(&packages, |to| packages.iter().try_for_each(|it| writeln!(to, "{it}")))?;
         }
     }
     Ok(Exit::Done)

@@ -38,7 +38,8 @@ fn show(state: &JobState, to: &mut dyn Write) -> io::Result<()> {
     if let Some(started) = ended.started {
         line(to, "started", &show_time(started))?;
     }
-    let took = ended.started.map_or_else(String::new, |it| format!(", after {}", show_duration(it, ended.ended)));
+    let took =
+        ended.started.map_or_else(String::new, |it| format!(", after {}", show_duration(it, ended.ended)));
     line(to, "ended", &format!("{}{took}", show_time(ended.ended)))?;
     line(to, "outcome", ended.outcome.word())?;
     match &ended.outcome {

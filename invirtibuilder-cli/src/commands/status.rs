@@ -60,7 +60,11 @@ fn read(site: &Site) -> Result<Status, Failure> {
     for name in site.config().pockets.keys() {
         pockets.push(PocketSize { pocket: name.to_string(), packages: site.served(name)?.len() });
     }
-    Ok(Status { pending: site.queue().pending().map_err(SiteError::from)?, ended: site.ended(LATELY)?, pockets })
+    Ok(Status {
+        pending: site.queue().pending().map_err(SiteError::from)?,
+        ended: site.ended(LATELY)?,
+        pockets,
+    })
 }
 
 fn show(status: &Status, to: &mut dyn Write) -> io::Result<()> {
@@ -83,7 +87,8 @@ fn show(status: &Status, to: &mut dyn Write) -> io::Result<()> {
         table.row(row);
     }
     table.write(to)?;
-    let sizes: Vec<String> = status.pockets.iter().map(|it| format!("{} {}", it.pocket, it.packages)).collect();
+    let sizes: Vec<String> =
+        status.pockets.iter().map(|it| format!("{} {}", it.pocket, it.packages)).collect();
     writeln!(to, "{} {}", styled(BOLD, "Packages:"), sizes.join(", "))
 }
 
@@ -118,7 +123,12 @@ pub(super) fn explain(state: &JobState) -> String {
         JobState::Running { alive: false, .. } => "its worker died; the next one takes it up".to_owned(),
         JobState::Waiting { behind: Some(earlier), .. } => format!("behind {earlier}, of the same package"),
         JobState::Waiting { job, behind: None } => match &job.given_back {
-            Some(it) => format!("given back {} times; next try at {}: {}", it.attempts, show_time(it.not_before), it.reason),
+            Some(it) => format!(
+                "given back {} times; next try at {}: {}",
+                it.attempts,
+                show_time(it.not_before),
+                it.reason
+            ),
             None => "for a worker".to_owned(),
         },
         JobState::Ended(ended) => ended.outcome.word().to_owned(),

@@ -62,7 +62,10 @@ pub(super) fn report(submitted: &Submitted, context: &Context, pocket: &str) -> 
             Report::AlreadyQueued { job: &job.id }
         }
         Submitted::Current(version) => {
-            remark(&format!("{} already has version {version} from this commit; there is nothing to do", escape(pocket)));
+            remark(&format!(
+                "{} already has version {version} from this commit; there is nothing to do",
+                escape(pocket)
+            ));
             Report::Current { version: version.as_str() }
         }
     };

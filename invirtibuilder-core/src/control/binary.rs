@@ -27,10 +27,10 @@ impl BinaryControl {
         let file = open_regular(&path)?;
         let text = control_file(file)
             .map_err(|e| VerifyError::new(&path, format!("it is not a Debian package: {e}")))?;
-        Self::parse(&path, artifact, text)
+        Self::parse(&path, artifact, &text)
     }
 
-    fn parse(path: &Path, artifact: Artifact, text: String) -> Result<Self, VerifyError> {
+    fn parse(path: &Path, artifact: Artifact, text: &str) -> Result<Self, VerifyError> {
         let text = text.trim_matches('\n').to_owned();
         let paragraph: deb822_fast::Paragraph = text
             .parse()

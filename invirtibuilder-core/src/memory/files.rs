@@ -164,6 +164,9 @@ fn write_checksums(text: &mut String, files: &[Artifact], is_changes: bool) -> s
 }
 
 /// Returns a commit id that is made from a text, for worlds that have no Git.
+///
+/// # Panics
+/// Never: 40 hexadecimal digits are a commit id.
 #[must_use]
 pub fn commit_id(text: &str) -> CommitId {
     let digits = hex(&Sha256::digest(text.as_bytes()));

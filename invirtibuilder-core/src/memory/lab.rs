@@ -1,6 +1,7 @@
 //! A whole site in memory, for tests.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::files::commit_id;
 use super::{Memory, MemoryBuilder, MemoryExporter, MemoryPocket, MemoryPublisher, MemoryQueue};
@@ -64,8 +65,8 @@ impl Lab {
             gate: Box::new(self.memory.clone()),
             exporter: Box::new(MemoryExporter(self.memory.clone())),
             builder: Box::new(MemoryBuilder(self.memory.clone())),
-            publisher: Box::new(MemoryPublisher(self.memory.clone())),
-            announcer: Box::new(self.memory.clone()),
+            publisher: Arc::new(MemoryPublisher(self.memory.clone())),
+            announcer: Arc::new(self.memory.clone()),
             logs: self.memory.directory().join("logs"),
         }
     }

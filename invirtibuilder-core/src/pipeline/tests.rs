@@ -219,7 +219,7 @@ fn a_publisher_that_only_claims_success_stops_the_worker_before_git_moves() {
     let [first, ..] = commits(&lab);
     submit(&lab, "prod", &first);
     let pipeline =
-        Pipeline { publisher: Box::new(Liar(MemoryPublisher(lab.memory.clone()))), ..lab.pipeline() };
+        Pipeline { publisher: Arc::new(Liar(MemoryPublisher(lab.memory.clone()))), ..lab.pipeline() };
     let halt = work_one(&lab, &pipeline).unwrap().unwrap_err();
     assert_eq!(halt.cause.to_string(), "the suite prod does not match the plan: it does not serve hello 1.0");
     assert!(lab.memory.world().branches.is_empty());

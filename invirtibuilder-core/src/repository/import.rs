@@ -106,7 +106,9 @@ fn allowed_name(
     name: &str,
     id: ObjectId,
 ) -> std::result::Result<Option<(String, String)>, String> {
-    let check = |name: &str| policy.check(&Update { name: name.as_bytes(), old: None, new: Some(id), alias_of: None });
+    let check = |name: &str| {
+        policy.check(&Update { name: name.as_bytes(), old: None, new: Some(id), alias_of: None })
+    };
     let Err(refusal) = check(name) else { return Ok(None) };
     let other = ["refs/heads/", "refs/tags/"].iter().find_map(|prefix| {
         let rest = name.strip_prefix(prefix)?;

@@ -7,6 +7,7 @@ use std::fmt;
 
 use gix::ObjectId;
 
+use super::{Repository, RepositoryError};
 use crate::names::{BranchName, PocketName, TagName};
 use crate::policy::PocketSpec;
 
@@ -33,6 +34,40 @@ pub struct Refusal {
     pub reason: String,
     /// What to do instead.
     pub remedy: String,
+}
+
+impl Repository {
+    /// Decides about one ref of a push to this repository, in the words that Git gives to its hooks
+    /// (githooks(5), `update`): the ref's full name, and where it is and is to be, zeros for nowhere.
+    ///
+    /// Returns the reason for a refusal; `None` lets it through.
+    ///
+    /// # Errors
+    /// The repository cannot be read, or the words are not Git's.
+    pub fn check_push(
+        &self,
+        policy: &PushPolicy,
+        name: &[u8],
+        old: &str,
+        new: &str,
+    ) -> Result<Option<Refusal>, RepositoryError> {
+        let id = |text: &str| {
+            let id = ObjectId::from_hex(text.as_bytes()).map_err(|e| RepositoryError::Unreadable {
+                action: "understand what Git tells a hook in",
+                path: self.path().to_owned(),
+                source: e.into(),
+            })?;
+            Ok::<_, RepositoryError>((!id.is_null()).then_some(id))
+        };
+        let update = Update { name, old: id(old)?, new: id(new)?, alias_of: None };
+        if let Err(refusal) = policy.check(&update) {
+            return Ok(Some(refusal));
+        }
+        // Only now is the name known to be one that can be looked up.
+        let alias = std::str::from_utf8(name).ok().map(|it| self.symbolic_target(it)).transpose()?.flatten();
+        let update = Update { alias_of: alias.as_deref().map(str::as_bytes), ..update };
+        Ok(policy.check(&update).err())
+    }
 }
 
 /// The names that only a publication may give to commits.

@@ -42,7 +42,9 @@ fn program(name: &str) -> Finding {
     let subject = format!("program {name}");
     match find(name) {
         Some(path) => Finding::ok(subject, path.display().to_string()),
-        None => Finding::error(subject, "not installed", format!("apt-get install {}", debian_package_of(name))),
+        None => {
+            Finding::error(subject, "not installed", format!("apt-get install {}", debian_package_of(name)))
+        }
     }
 }
 
@@ -50,7 +52,11 @@ fn program(name: &str) -> Finding {
 fn directory(subject: &str, path: &Path) -> Finding {
     let subject = format!("directory of the {subject}");
     let Some(existing) = path.ancestors().find(|it| it.exists()) else {
-        return Finding::error(subject, format!("{} is not below any directory", path.display()), "mend the configuration");
+        return Finding::error(
+            subject,
+            format!("{} is not below any directory", path.display()),
+            "mend the configuration",
+        );
     };
     if !existing.is_dir() {
         let text = format!("{} is not a directory", existing.display());
@@ -59,21 +65,22 @@ fn directory(subject: &str, path: &Path) -> Finding {
     match rustix::fs::access(existing, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK) {
         Ok(()) => Finding::ok(subject, path.display().to_string()),
         Err(e) => {
-            let remedy = format!("let the user who runs the worker write it: chown USER {}", existing.display());
+            let remedy =
+                format!("let the user who runs the worker write it: chown USER {}", existing.display());
             Finding::error(subject, format!("{} is not writable: {e}", existing.display()), remedy)
         }
     }
 }
 
 fn archive_key(config: &Config) -> Finding {
-    match parts::signer(config) {
+    match parts::check_key(config) {
         Ok(_) => Finding::ok("archive key", config.publisher.key.clone().unwrap_or_default()),
         Err(e) => {
             let remedy = format!(
                 "list the keys with `gpg --homedir {} --list-secret-keys`, and name one as publisher.key",
                 config.paths.gnupg.display()
             );
-            Finding::error("archive key", causes(&e).join(": "), remedy)
+            Finding::error("archive key", causes(&*e).join(": "), remedy)
         }
     }
 }
@@ -82,9 +89,11 @@ fn access_lists(config: &Config) -> Vec<Finding> {
     let judge = |(pocket, acl)| {
         let subject = format!("access list of {pocket}");
         match access::members(acl, &config.lists, pocket) {
-            Ok(members) if members.is_empty() => {
-                Finding::warning(subject, "nobody is in it", format!("add a principal to build.pockets.{pocket}.acl"))
-            }
+            Ok(members) if members.is_empty() => Finding::warning(
+                subject,
+                "nobody is in it",
+                format!("add a principal to build.pockets.{pocket}.acl"),
+            ),
             Ok(members) => Finding::ok(subject, format!("{} principals", members.len())),
             Err(problem) => Finding::error(subject, problem, "until then nobody may publish there"),
         }

@@ -37,7 +37,8 @@ impl Exit {
             Outcome::Published { .. } | Outcome::Current { .. } => Self::Done,
             Outcome::Rejected { not_permitted: true, .. } => Self::NotPermitted,
             // A tree that is no source package, or an archive that refuses its files, is the request's fault.
-            Outcome::Rejected { .. } | Outcome::Failed { stage: Stage::Validate | Stage::Export | Stage::Publish, .. } => {
+            Outcome::Rejected { .. }
+            | Outcome::Failed { stage: Stage::Validate | Stage::Export | Stage::Publish, .. } => {
                 Self::Rejected
             }
             Outcome::Failed { .. } | Outcome::Cancelled { .. } => Self::BuildFailed,
@@ -61,7 +62,12 @@ impl Exit {
 
     fn of_rejection(rejection: &Rejection) -> Self {
         let is_missing = |it: &Violation| {
-            matches!(it, Violation::UnknownPocket { .. } | Violation::NoRepository { .. } | Violation::UnknownCommit { .. })
+            matches!(
+                it,
+                Violation::UnknownPocket { .. }
+                    | Violation::NoRepository { .. }
+                    | Violation::UnknownCommit { .. }
+            )
         };
         if rejection.is_only_access() {
             Self::NotPermitted

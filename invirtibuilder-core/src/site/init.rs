@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::{Exit, Site, SiteError};
-use crate::builder::scratch::check_reachable;
+use super::{Exit, SiteError, parts};
 use crate::builder::sbuild::ACCOUNT;
+use crate::builder::scratch::check_reachable;
 use crate::config::{Config, ConfigError, Host, NewPocket, NewSite, Tagger};
 use crate::control::hex;
 use crate::durable::{self, DurableError};
@@ -26,8 +26,6 @@ pub struct NewSiteOptions {
     pub pockets: Vec<NewPocket>,
     /// The facts of the machine.
     pub host: Host,
-    /// This program, which the hooks of hosted repositories call.
-    pub program: PathBuf,
 }
 
 /// What was made.
@@ -46,7 +44,9 @@ pub enum InitError {
     #[error("{} is not empty, and nothing is ever overwritten; choose another directory", .0.display())]
     NotEmpty(PathBuf),
     /// The machine's distribution has no codename.
-    #[error("this machine does not say which distribution it is; say which one to build in, such as --suite bookworm")]
+    #[error(
+        "this machine does not say which distribution it is; say which one to build in, such as --suite bookworm"
+    )]
     NoBase,
     /// A name is malformed.
     #[error(transparent)]
@@ -82,7 +82,7 @@ impl InitError {
 /// The directory is not empty, or something cannot be made. Then there is no configuration, and what was made can
 /// be removed.
 pub fn initialize(options: NewSiteOptions) -> Result<Made, InitError> {
-    let NewSiteOptions { directory, base, pockets, host, program } = options;
+    let NewSiteOptions { directory, base, pockets, host } = options;
     let is_empty = std::fs::read_dir(&directory).map_or(!directory.exists(), |mut it| it.next().is_none());
     if !is_empty {
         return Err(InitError::NotEmpty(directory));
@@ -107,10 +107,13 @@ pub fn initialize(options: NewSiteOptions) -> Result<Made, InitError> {
         durable::create_directory(&draft.paths.hooks.join(format!("{event}.d")))?;
     }
     let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    let key = GpgSigner::generate(&draft.paths.gnupg, &format!("Invirtibuilder archive at {name} <invirtibuilder@localhost>"))?;
+    let key = GpgSigner::generate(
+        &draft.paths.gnupg,
+        &format!("Invirtibuilder archive at {name} <invirtibuilder@localhost>"),
+    )?;
     let text = Config::render_new(&new(Some(key.to_string())));
     let config = Config::parse(&text, &file, &host)?;
-    Site::prepare(&config, &file, &program)?;
+    parts::prepare(&config)?;
     durable::write(&file, text.as_bytes())?;
     Ok(Made { config: file, key: key.to_string() })
 }
@@ -124,6 +127,7 @@ fn is_root() -> bool {
 fn scratch(directory: &std::path::Path) -> Option<PathBuf> {
     check_reachable(directory).is_err().then(|| {
         let digest = hex(&Sha256::digest(directory.as_os_str().as_encoded_bytes()));
-        PathBuf::from("/var/tmp").join(format!("invirtibuilder-{}", digest.chars().take(12).collect::<String>()))
+        PathBuf::from("/var/tmp")
+            .join(format!("invirtibuilder-{}", digest.chars().take(12).collect::<String>()))
     })
 }

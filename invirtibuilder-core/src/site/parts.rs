@@ -1,7 +1,6 @@
 //! Makes the backends that a configuration names.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 
 use super::{Lists, Site, SiteError};
@@ -9,7 +8,7 @@ use crate::builder::base::BaseSpec;
 use crate::builder::sbuild::{ACCOUNT, BuildLimits, SbuildBuilder, SbuildConfig};
 use crate::config::Config;
 use crate::error::BoxError;
-use crate::exporter::native::{ExportLimits, NativeExporter};
+use crate::exporter::native::{NativeExporter, TreeLimits};
 use crate::hooks::Hooks;
 use crate::names::PocketName;
 use crate::pipeline::Pipeline;
@@ -17,8 +16,9 @@ use crate::pocket::Pocket;
 use crate::pocket::git::{GitSite, Tagger};
 use crate::publisher::archive::{Archive, ArchiveSpec, Retention, SuiteSpec};
 use crate::queue::directory::DirectoryQueue;
-use crate::repository::{self, PushPolicy, Repositories};
-use crate::signer::{Fingerprint, GpgSigner, SignError, Signer};
+use crate::repository::Repositories;
+use crate::repository::push_policy::PushPolicy;
+use crate::signer::{Fingerprint, GpgSigner, Signer};
 
 /// The file in the archive that has its public key.
 const KEY_FILE: &str = "archive-key.asc";
@@ -39,15 +39,16 @@ pub(super) fn open(config: Config) -> Result<Site, SiteError> {
             pockets.insert(name.clone(), Box::new(pocket));
         }
     }
-    let hooks = Arc::new(Hooks::new(&config.paths.hooks, config.hook_timeout, config.paths.logs.join("hooks.log")));
+    let hooks =
+        Arc::new(Hooks::new(&config.paths.hooks, config.hook_timeout, config.paths.logs.join("hooks.log")));
     let repositories = Repositories::open(&config.paths.repositories)?;
     let pipeline = Pipeline {
         pockets,
         gate: Box::new(Lists(config.clone())),
-        exporter: Box::new(NativeExporter::new(repositories, ExportLimits::default())),
+        exporter: Box::new(NativeExporter::new(repositories, TreeLimits::default())),
         builder: Box::new(builder(&config)),
-        publisher: Box::new(Arc::clone(&archive)),
-        announcer: Box::new(Arc::clone(&hooks)),
+        publisher: Arc::<Archive>::clone(&archive),
+        announcer: Arc::<Hooks>::clone(&hooks),
         logs: config.paths.logs.clone(),
     };
     let queue = DirectoryQueue::open(&config.paths.queue)?;
@@ -84,15 +85,16 @@ fn archive(config: &Config) -> Result<Archive, SiteError> {
 /// Returns the archive's signer, which looks for its key when it is first needed.
 pub(super) fn signer(config: &Config) -> Result<Box<dyn Signer>, BoxError> {
     let key = config.publisher.key.as_deref();
-    let key = key.ok_or("publisher.key names no key; name one by its fingerprint, as `gpg --list-secret-keys` prints it")?;
+    let key = key.ok_or(
+        "publisher.key names no key; name one by its fingerprint, as `gpg --list-secret-keys` prints it",
+    )?;
     let fingerprint: Fingerprint = key.parse()?;
-    Ok(Box::new(GpgSigner::new(&config.paths.gnupg, &[fingerprint])))
+    Ok(Box::new(GpgSigner::open(&config.paths.gnupg, &[fingerprint])?))
 }
 
 /// Looks for the archive's key now.
 pub(super) fn check_key(config: &Config) -> Result<(), BoxError> {
-    let signer = signer(config)?;
-    signer.public_key().map(drop).map_err(|e: SignError| e.into())
+    signer(config).map(drop)
 }
 
 /// Returns the builder.
@@ -126,9 +128,4 @@ pub(super) fn builder(config: &Config) -> SbuildBuilder {
 #[must_use]
 pub fn push_policy(config: &Config) -> PushPolicy {
     PushPolicy::new(&config.pockets, &config.tag_prefix)
-}
-
-/// Returns what the hooks of the hosted repositories call.
-pub(super) fn repository_hooks(program: &Path, file: &Path) -> repository::Hooks {
-    repository::Hooks { program: program.to_owned(), config: file.to_owned() }
 }

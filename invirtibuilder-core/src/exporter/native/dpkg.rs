@@ -39,7 +39,9 @@ pub(super) fn build_source(
         .args(["-Fdebian", &format!("-DGit-Commit={}", plan.commit()), "-b"])
         .arg(relative);
     command.run().map_err(|e| match e {
-        ProcessError::Failed { stderr, .. } => Problem::Tree(format!("dpkg-source refuses it: {}", told(&stderr))),
+        ProcessError::Failed { stderr, .. } => {
+            Problem::Tree(format!("dpkg-source refuses it: {}", told(&stderr)))
+        }
         other => Problem::Backend(other.into()),
     })?;
     let stem = format!("{}_{}", plan.package(), plan.version().without_epoch());
@@ -47,7 +49,10 @@ pub(super) fn build_source(
     let dsc = into.join(format!("{stem}.dsc"));
     for file in [&into.join(format!("{stem}.{extension}")), &dsc] {
         if !file.is_file() {
-            let problem = format!("dpkg-source made no {}", Path::new(file.file_name().unwrap_or(OsStr::from_bytes(b"file"))).display());
+            let problem = format!(
+                "dpkg-source made no {}",
+                Path::new(file.file_name().unwrap_or(OsStr::from_bytes(b"file"))).display()
+            );
             return Err(Problem::Backend(problem.into()));
         }
         durable::sync_file(file)?;
@@ -62,7 +67,10 @@ fn told(stderr: &str) -> String {
     let errors = stderr.lines().filter(|it| it.starts_with("dpkg-source: error:"));
     let lines: Vec<&str> = errors.map(|it| it.trim_start_matches("dpkg-source: error:").trim()).collect();
     let text = if lines.is_empty() { stderr.trim().to_owned() } else { lines.join("; ") };
-    text.chars().take(SHOWN).flat_map(|c| if c == '\n' { ' '.to_string() } else { printable(c) }.chars().collect::<Vec<_>>()).collect()
+    text.chars()
+        .take(SHOWN)
+        .flat_map(|c| if c == '\n' { ' '.to_string() } else { printable(c) }.chars().collect::<Vec<_>>())
+        .collect()
 }
 
 fn printable(c: char) -> String {

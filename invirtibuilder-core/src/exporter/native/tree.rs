@@ -97,7 +97,8 @@ impl Walk<'_> {
                 return problem(&path, "is in its directory twice; look at it with `git fsck`");
             }
             if self.listed.len() >= limits.entries {
-                let text = format!("the tree has more than {} files and directories; split it", limits.entries);
+                let text =
+                    format!("the tree has more than {} files and directories; split it", limits.entries);
                 return Err(Problem::Tree(text));
             }
             let id = entry.oid.to_owned();
@@ -108,7 +109,10 @@ impl Walk<'_> {
                 EntryKind::BlobExecutable => Become::File { is_executable: true },
                 EntryKind::Link => Become::Link,
                 EntryKind::Commit => {
-                    return problem(&path, "is a submodule, whose files the commit does not hold; add them instead");
+                    return problem(
+                        &path,
+                        "is a submodule, whose files the commit does not hold; add them instead",
+                    );
                 }
             };
             match becomes {
@@ -124,7 +128,10 @@ impl Walk<'_> {
         let limits = self.limits;
         let size = self.repository.size(id)?;
         if size > limits.file_bytes {
-            return problem(path, &format!("has {size} bytes, more than {}; make it smaller", limits.file_bytes));
+            return problem(
+                path,
+                &format!("has {size} bytes, more than {}; make it smaller", limits.file_bytes),
+            );
         }
         self.total_bytes = self.total_bytes.saturating_add(size);
         if self.total_bytes > limits.total_bytes {
@@ -176,7 +183,12 @@ fn problem<T>(path: &[u8], text: &str) -> Result<T, Problem> {
 
 /// Writes a listed tree to a new directory: files, then links, so that nothing is written through a link, then
 /// the time of everything.
-pub(super) fn write(repository: &Repository, listed: &[Listed], top: &Path, time: i64) -> Result<(), Problem> {
+pub(super) fn write(
+    repository: &Repository,
+    listed: &[Listed],
+    top: &Path,
+    time: i64,
+) -> Result<(), Problem> {
     scratch::create_directory(top, 0o755)?;
     let place = |it: &Listed| top.join(OsStr::from_bytes(&it.path));
     for it in listed {
