@@ -144,7 +144,7 @@ fn compare_part(a: &str, b: &str) -> Ordering {
         if by_words != Ordering::Equal {
             return by_words;
         }
-        let (numbers, rests) = split_both(rests.0, rests.1, |c| c.is_ascii_digit());
+        let (numbers, rests) = split_both(rests.0, rests.1, u8::is_ascii_digit);
         let by_numbers = compare_numbers(numbers.0, numbers.1);
         if by_numbers != Ordering::Equal {
             return by_numbers;
