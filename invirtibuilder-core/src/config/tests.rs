@@ -133,6 +133,17 @@ fn every_form_of_an_access_list_is_read() {
 }
 
 #[test]
+fn an_untrusted_pocket_must_not_make_tags_that_reserve_versions() {
+    assert_eq!(
+        refused(&with_pocket("      acl: [a@B]\n      trust: none\n")),
+        [
+            "site.yaml:5: build.pockets.dev.trust: the tags of a pocket that does not allow backtracking reserve its versions, so trust: none needs allow_backtracking: yes"
+        ]
+    );
+    accepted(&with_pocket("      acl: [a@B]\n      trust: none\n      allow_backtracking: yes\n"));
+}
+
+#[test]
 fn copy_from_is_any_or_a_list_of_other_pockets() {
     let text = |copy_from: &str| {
         format!(
