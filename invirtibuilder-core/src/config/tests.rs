@@ -388,3 +388,14 @@ fn the_configuration_of_a_new_site_parses_back_to_the_same_values() {
 fn this_machine_knows_its_architecture() {
     assert!(Host::detect().unwrap().architecture.is_some());
 }
+
+proptest::proptest! {
+    #[test]
+    fn no_text_makes_the_reader_panic(line in 0_usize..12, text in "[a-z:{}, \\[\\]'\"|>&*!#\n -]{0,40}") {
+        let mut lines: Vec<&str> = MISSION.lines().collect();
+        lines.insert(line.min(lines.len()), &text);
+        if let Err(error) = parse(&lines.join("\n")) {
+            proptest::prop_assert!(!error.problems().is_empty());
+        }
+    }
+}

@@ -139,7 +139,7 @@ impl World {
         let dsc = write_source(into, &package, &version, &commit_id("x")).unwrap();
         let binaries = [binary("hello", "amd64"), binary("hello-doc", "all")];
         let changes = write_build(into, &package, &version, &"amd64".parse().unwrap(), &binaries).unwrap();
-        Self { changes, dsc, directory }
+        Self { directory, changes, dsc }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -330,7 +330,7 @@ fn what_dpkg_would_read_otherwise_than_we_do_is_no_package() {
     let format = ("debian-binary", b"2.0\n".as_slice());
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("x_1_all.deb");
-    let mut read = |members: &[(&str, &[u8])]| {
+    let read = |members: &[(&str, &[u8])]| {
         ar(&path, members);
         read_deb(&path).map(|it| it.package().to_string()).map_err(|e| e.to_string())
     };

@@ -1,7 +1,8 @@
 #![allow(clippy::disallowed_methods)]
 
 use std::cmp::Ordering;
-use std::io::Write;
+use std::fmt::Write as _;
+use std::io::Write as _;
 use std::process::{Command, Stdio};
 
 use proptest::prelude::*;
@@ -91,7 +92,7 @@ impl Dice {
             0 => a.replacen('0', "00", 1),
             1 if !a.contains('-') => format!("{a}-0"),
             2 if !a.contains(':') => format!("0:{a}"),
-            3 => a.replace("1", "01"),
+            3 => a.replace('1', "01"),
             _ => return (a, self.version()),
         };
         if b.parse::<Version>().is_err() {
@@ -108,9 +109,11 @@ fn versions_are_ordered_exactly_as_dpkg_orders_them() {
     let mut script = String::new();
     for (a, b) in &pairs {
         // Where it is neither less nor equal it is greater; dpkg is asked twice at most.
-        script += &format!(
-            "if dpkg --compare-versions '{a}' lt '{b}'; then echo '<'; elif dpkg --compare-versions '{a}' eq '{b}'; then echo =; else echo '>'; fi\n"
-        );
+        writeln!(
+            script,
+            "if dpkg --compare-versions '{a}' lt '{b}'; then echo '<'; elif dpkg --compare-versions '{a}' eq '{b}'; then echo =; else echo '>'; fi"
+        )
+        .unwrap();
     }
     let answers = shell(&script);
     assert_eq!(answers.lines().count(), pairs.len());
@@ -172,10 +175,10 @@ fn what_dpkg_rejects_as_a_version_is_rejected() {
         candidates.push(text);
     }
     // dpkg exits with 2 and complains about what it holds for no version; an empty one it takes for a missing one.
-    let script: String = candidates
-        .iter()
-        .map(|it| format!("if dpkg --validate-version '{it}'; then echo good; else echo bad; fi\n"))
-        .collect();
+    let mut script = String::new();
+    for text in &candidates {
+        writeln!(script, "if dpkg --validate-version '{text}'; then echo good; else echo bad; fi").unwrap();
+    }
     let answers = shell(&script);
     assert_eq!(answers.lines().count(), candidates.len());
     let mut rejected = 0;
@@ -204,7 +207,7 @@ fn every_version_tag_is_a_ref_that_git_accepts_and_leads_back_to_its_version() {
             let tag = TagName::of(prefix, &version);
             assert_eq!(tag.version(prefix).unwrap().as_str(), text);
             if prefix.is_empty() {
-                script += &format!("git check-ref-format 'refs/tags/{tag}' || echo '{tag}'\n");
+                writeln!(script, "git check-ref-format 'refs/tags/{tag}' || echo '{tag}'").unwrap();
                 assert!(tags.insert(tag.as_str().to_owned()), "two versions have the tag {tag}");
             }
         }
