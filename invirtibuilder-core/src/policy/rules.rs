@@ -159,8 +159,14 @@ fn check_goes_forward(facts: &Facts<'_>, version: &Version, broken: &mut Vec<Vio
             newest: newest.clone(),
         });
     }
+    let is_descendant = match facts.survey.relation {
+        Relation::FastForward | Relation::Same => true,
+        Relation::Diverged => false,
+        // Where there is no commit, that is what is wrong; else what was not proved is not so.
+        Relation::New | Relation::Unknown => facts.survey.commit != CommitState::Present,
+    };
     if let Some(head) = head
-        && facts.survey.relation == Relation::Diverged
+        && !is_descendant
     {
         broken.push(Violation::Diverged {
             commit: facts.commit.clone(),

@@ -219,6 +219,16 @@ fn p5_a_pocket_goes_only_forward_in_version_and_in_history() {
 }
 
 #[test]
+fn p5_a_history_that_nobody_compared_is_no_proof() {
+    let unknown = |target| case(target).serves(target, "old", "0.9").relation(Relation::Unknown);
+    assert!(unknown("prod").refused(&["merge or rebase onto"]));
+    assert!(unknown("dev").builds());
+    let mut missing = unknown("prod");
+    missing.survey.commit = CommitState::Missing;
+    assert!(missing.refused(&["has no commit"]));
+}
+
+#[test]
 fn p5_the_greater_of_branch_and_suite_counts_where_they_differ() {
     let suite_is_ahead =
         case("prod").head("prod", "old", "0.8").held("prod", "lost", "1.5").relation(Relation::FastForward);
