@@ -34,7 +34,11 @@ pub fn read_changelog(bytes: &[u8]) -> Result<(PackageName, Version), String> {
     const FORM: &str = "`package (version) distributions; urgency=…`, as `dch` writes it";
     let text = std::str::from_utf8(bytes)
         .map_err(|_| "it is not UTF-8; convert it (Debian Policy 4.4)".to_owned())?;
-    let Some(line) = text.lines().find(|line| !line.trim().is_empty()) else {
+    if bytes.len() as u64 > MAX_CONTROL_BYTES {
+        return Err(format!("it is longer than {MAX_CONTROL_BYTES} bytes; cut its oldest entries"));
+    }
+    let mut lines = text.lines().skip_while(|line| line.trim().is_empty());
+    let Some(line) = lines.next() else {
         return Err(format!("it is empty; begin it with a line {FORM}"));
     };
     let malformed = || format!("its first line is {:?}, not {FORM}", shorten(line));
@@ -47,7 +51,9 @@ pub fn read_changelog(bytes: &[u8]) -> Result<(PackageName, Version), String> {
     if keywords.split(',').any(|it| it.trim().eq_ignore_ascii_case("binary-only=yes")) {
         return Err("its topmost entry is a binary-only upload, which has no source; add an entry for a source version".to_owned());
     }
-    if !text.lines().any(|line| line.starts_with(" -- ")) {
+    // The closing line comes before the heading of the next entry.
+    let mut entry = lines.take_while(|line| line.is_empty() || line.starts_with([' ', '\t']));
+    if !entry.any(|line| line.starts_with(" -- ")) {
         return Err(
             "its topmost entry has no closing line ` -- NAME <ADDRESS>  DATE` (deb-changelog(5))".to_owned()
         );
@@ -62,10 +68,13 @@ pub fn read_changelog(bytes: &[u8]) -> Result<(PackageName, Version), String> {
 /// # Errors
 /// What is wrong with it, and what to do.
 pub fn read_control(bytes: &[u8]) -> Result<PackageName, String> {
+    if bytes.len() as u64 > MAX_CONTROL_BYTES {
+        return Err(format!("it is longer than {MAX_CONTROL_BYTES} bytes; shorten it"));
+    }
     let text = std::str::from_utf8(bytes)
         .map_err(|_| "it is not UTF-8; convert it (Debian Policy 5.1)".to_owned())?;
     let control: debian_control::lossless::Control =
-        text.parse().map_err(|e| format!("it does not parse: {}", shorten(&format!("{e}"))))?;
+        text.parse().map_err(|e| format!("it does not parse: {:?}", shorten(&format!("{e}"))))?;
     let Some(source) = control.source().and_then(|it| it.name()) else {
         return Err("it has no Source field in its first paragraph (deb-src-control(5))".to_owned());
     };

@@ -6,7 +6,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, RenameFlags, flock};
@@ -233,7 +233,10 @@ pub fn rename_unsynced(from: &Path, to: &Path) -> Result<()> {
 
 /// Gives a file a second name. Does nothing if the name is taken by the same file.
 pub fn link(from: &Path, to: &Path) -> Result<()> {
-    fs::hard_link(from, to).map_err(at("link", to))?;
+    match fs::hard_link(from, to) {
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists && is_same_file(from, to) => (),
+        other => other.map_err(at("link", to))?,
+    }
     sync_directory(&parent(to))
 }
 
@@ -340,6 +343,11 @@ impl Lock {
     fn open(path: &Path) -> Result<File> {
         File::options().create(true).truncate(false).write(true).open(path).map_err(at("open the lock", path))
     }
+}
+
+fn is_same_file(a: &Path, b: &Path) -> bool {
+    let identity = |path: &Path| fs::symlink_metadata(path).map(|it| (it.dev(), it.ino()));
+    matches!((identity(a), identity(b)), (Ok(a), Ok(b)) if a == b)
 }
 
 fn parent(path: &Path) -> PathBuf {

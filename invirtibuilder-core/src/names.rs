@@ -135,8 +135,8 @@ name! {
 name! {
     /// A Git branch without its `refs/heads/` (git-check-ref-format(1), and stricter).
     BranchName, "branch name",
-    "use A-Z a-z 0-9 + - . _ and / between words, and not what Git forbids: .. , .lock at an end, 40 hex digits",
-    |text| text.len() <= 200 && is_ref_name(text) && !is_object_id(text)
+    "use A-Z a-z 0-9 + - . _ and / between words, and not what Git forbids: .. , .lock at an end, 40 hex digits, HEAD",
+    |text| text.len() <= 200 && is_ref_name(text) && !is_object_id(text) && text != "HEAD"
         && text.split('/').all(is_word)
 }
 
@@ -276,6 +276,7 @@ fn is_word(text: &str) -> bool {
         && all(text, |c| c.is_ascii_alphanumeric() || b"+-._".contains(&c))
 }
 
+#[allow(clippy::case_sensitive_file_extension_comparisons, reason = "Git forbids exactly these letters")]
 fn is_ref_name(text: &str) -> bool {
     !text.contains("..") && text.split('/').all(|part| !part.ends_with(".lock") && !part.ends_with('.'))
 }

@@ -60,6 +60,11 @@ fn read_pocket(
         copy_from: read_copy_from(&mut section, &name, context.names),
         trust: read_trust(&mut section),
     };
+    if policy.trust == Trust::None && !policy.allow_backtracking {
+        section.place().key("trust").report(
+            "the tags of a pocket that does not allow backtracking reserve its versions, so trust: none needs allow_backtracking: yes",
+        );
+    }
     let architectures = read_architectures(&mut section, context.host);
     let base = read_base_name(&mut section, context);
     if let Some(value) = section.value("build_against")

@@ -133,6 +133,17 @@ fn every_form_of_an_access_list_is_read() {
 }
 
 #[test]
+fn an_untrusted_pocket_must_not_make_tags_that_reserve_versions() {
+    assert_eq!(
+        refused(&with_pocket("      acl: [a@B]\n      trust: none\n")),
+        [
+            "site.yaml:5: build.pockets.dev.trust: the tags of a pocket that does not allow backtracking reserve its versions, so trust: none needs allow_backtracking: yes"
+        ]
+    );
+    accepted(&with_pocket("      acl: [a@B]\n      trust: none\n      allow_backtracking: yes\n"));
+}
+
+#[test]
 fn copy_from_is_any_or_a_list_of_other_pockets() {
     let text = |copy_from: &str| {
         format!(
@@ -376,4 +387,15 @@ fn the_configuration_of_a_new_site_parses_back_to_the_same_values() {
 #[test]
 fn this_machine_knows_its_architecture() {
     assert!(Host::detect().unwrap().architecture.is_some());
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_text_makes_the_reader_panic(line in 0_usize..12, text in "[a-z:{}, \\[\\]'\"|>&*!#\n -]{0,40}") {
+        let mut lines: Vec<&str> = MISSION.lines().collect();
+        lines.insert(line.min(lines.len()), &text);
+        if let Err(error) = parse(&lines.join("\n")) {
+            proptest::prop_assert!(!error.problems().is_empty());
+        }
+    }
 }

@@ -8,6 +8,9 @@ use crate::error::{BoxError, VerifyError};
 use crate::job::Artifact;
 use crate::names::{Architecture, PackageName, Version};
 
+/// The longest `control.tar`, unpacked; the sums of very large packages are in it too.
+const MAX_TARBALL_BYTES: u64 = 256 << 20;
+
 /// The control information of a binary package (deb-control(5)).
 #[derive(Clone, Debug)]
 pub struct BinaryControl {
@@ -112,15 +115,18 @@ fn control_file(file: std::fs::File) -> Result<String, BoxError> {
             is_first = false;
             continue;
         }
-        let limited = member.take(MAX_CONTROL_BYTES);
+        // deb(5): members that begin with an underscore are skipped, and nothing else comes before this one.
+        if name.starts_with('_') {
+            continue;
+        }
         let unpacked: Box<dyn Read> = match name.as_str() {
-            "control.tar" => Box::new(limited),
-            "control.tar.gz" => Box::new(flate2::read::GzDecoder::new(limited)),
-            "control.tar.xz" => Box::new(liblzma::read::XzDecoder::new(limited)),
-            "control.tar.zst" => Box::new(zstd::stream::read::Decoder::new(limited)?),
-            _ => continue,
+            "control.tar" => Box::new(member),
+            "control.tar.gz" => Box::new(flate2::read::MultiGzDecoder::new(member)),
+            "control.tar.xz" => Box::new(liblzma::read::XzDecoder::new_multi_decoder(member)),
+            "control.tar.zst" => Box::new(zstd::stream::read::Decoder::new(member)?),
+            other => return Err(format!("its second member is {other:?}, not a control.tar (deb(5))").into()),
         };
-        return control_member(unpacked.take(MAX_CONTROL_BYTES));
+        return control_member(unpacked.take(MAX_TARBALL_BYTES));
     }
     Err("it has no control.tar".into())
 }
@@ -134,16 +140,25 @@ fn check_format(name: &str, member: impl Read) -> Result<(), BoxError> {
     Err("its first member is not a debian-binary of format 2 (deb(5))".into())
 }
 
+/// Returns the one file `control`. A second one would be what dpkg installs and nobody here has read.
 fn control_member(tarball: impl Read) -> Result<String, BoxError> {
     let mut tarball = tar::Archive::new(tarball);
+    let mut found = None;
     for entry in tarball.entries()? {
-        let mut entry = entry?;
-        if entry.path()?.as_ref().strip_prefix(".").unwrap_or(entry.path()?.as_ref()) == Path::new("control")
-        {
-            let mut text = String::new();
-            entry.read_to_string(&mut text)?;
-            return Ok(text);
+        let entry = entry?;
+        let path = entry.path()?.into_owned();
+        if path.strip_prefix(".").unwrap_or(&path) != Path::new("control") {
+            continue;
         }
+        if found.is_some() {
+            return Err("its control.tar has the file control twice".into());
+        }
+        if !entry.header().entry_type().is_file() || entry.size() > MAX_CONTROL_BYTES {
+            return Err(format!("its control is not a file of at most {MAX_CONTROL_BYTES} bytes").into());
+        }
+        let mut text = String::new();
+        entry.take(MAX_CONTROL_BYTES).read_to_string(&mut text)?;
+        found = Some(text);
     }
-    Err("its control.tar has no file control".into())
+    found.ok_or_else(|| "its control.tar has no file control".into())
 }

@@ -73,7 +73,7 @@ fn check_sources<'a>(facts: &Facts<'a>, broken: &mut Vec<Violation>) -> Option<&
     let commit = facts.commit;
     let mut judge = |file: &'static str, found: Result<&crate::names::PackageName, &String>| match found {
         Err(problem) => {
-            broken.push(Violation::BadFile { file, commit: commit.clone(), problem: problem.clone() })
+            broken.push(Violation::BadFile { file, commit: commit.clone(), problem: problem.clone() });
         }
         Ok(found) if found != facts.package => broken.push(Violation::OtherSource {
             file,
@@ -141,13 +141,15 @@ fn taken_by<'a>(facts: &Facts<'a>, version: &Version) -> Vec<(&'a PocketName, &'
 /// P5: a pocket that does not allow backtracking only goes forward.
 fn check_goes_forward(facts: &Facts<'_>, version: &Version, broken: &mut Vec<Violation>) {
     let target = facts.pocket;
-    let Some(head) = facts.survey.heads.get(&target.name) else { return };
-    if target.policy.allow_backtracking || head.commit == *facts.commit {
+    let head = facts.survey.heads.get(&target.name);
+    if target.policy.allow_backtracking || head.is_some_and(|it| it.commit == *facts.commit) {
         return;
     }
-    let served = facts.held.get(&target.name).map(|it| &it.version);
-    // The greater of what the branch and the suite have: after an interrupted publication they may differ.
-    if let Some(newest) = head.version.as_ref().max(served)
+    // The greater of what the branch and the suite have: after an interrupted publication they may differ, and
+    // there may be no branch yet. What the suite has from this very commit stands in nobody's way.
+    let served = facts.held.get(&target.name).filter(|it| it.commit.as_ref() != Some(facts.commit));
+    let recorded = head.and_then(|it| it.version.as_ref());
+    if let Some(newest) = recorded.max(served.map(|it| &it.version))
         && version <= newest
     {
         broken.push(Violation::NotNewer {
@@ -157,7 +159,15 @@ fn check_goes_forward(facts: &Facts<'_>, version: &Version, broken: &mut Vec<Vio
             newest: newest.clone(),
         });
     }
-    if facts.survey.relation == Relation::Diverged {
+    let is_descendant = match facts.survey.relation {
+        Relation::FastForward | Relation::Same => true,
+        Relation::Diverged => false,
+        // Where there is no commit, that is what is wrong; else what was not proved is not so.
+        Relation::New | Relation::Unknown => facts.survey.commit != CommitState::Present,
+    };
+    if let Some(head) = head
+        && !is_descendant
+    {
         broken.push(Violation::Diverged {
             commit: facts.commit.clone(),
             head: head.commit.clone(),
