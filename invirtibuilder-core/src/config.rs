@@ -96,7 +96,7 @@ pub struct Tagger {
 pub struct Base {
     /// The URI of its mirror; `None` for what the host's own apt uses.
     pub mirror: Option<String>,
-    /// The suites that a build sees.
+    /// The suites that a build sees; empty for the one with the base's name and its updates.
     pub suites: Vec<Suite>,
     /// The components that a build sees.
     pub components: Vec<Component>,

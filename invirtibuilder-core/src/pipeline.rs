@@ -88,7 +88,7 @@ pub struct Halt {
     pub job: crate::names::JobId,
     /// Why.
     #[source]
-    pub cause: StageError,
+    pub cause: Box<StageError>,
 }
 
 /// What a job has decided to publish. Making one has no effect; using one is the point of no return.
@@ -189,7 +189,7 @@ impl Pipeline {
         let mut working = Working { claim, observer, stop };
         let job = working.claim.job().clone();
         observer.claimed(&job);
-        let halt = |cause| Halt { job: job.id.clone(), cause };
+        let halt = |cause| Halt { job: job.id.clone(), cause: Box::new(cause) };
         let (ready, is_fresh) = match working.claim.checkpoint() {
             Some(checkpoint) => (self.resume(&working, &checkpoint).map_err(halt)?, false),
             None => match self.prepare(&mut working).and_then(|it| working.go_on(it)) {

@@ -75,7 +75,11 @@ fn write_site(text: &mut String, site: &NewSite) -> std::fmt::Result {
         Some(mirror) => writeln!(text, "    mirror: {}", quote(mirror))?,
         None => writeln!(text, "    # mirror: the one that this machine's own apt uses")?,
     }
-    writeln!(text, "    suites: {}", quote_list(&site.base_suites))?;
+    if site.base_suites.is_empty() {
+        writeln!(text, "    # suites: the one of this name, with its updates and security updates")?;
+    } else {
+        writeln!(text, "    suites: {}", quote_list(&site.base_suites))?;
+    }
     if let Some(user) = &site.builder_user {
         writeln!(
             text,

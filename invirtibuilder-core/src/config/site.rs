@@ -10,7 +10,7 @@ use super::tree::Node;
 use super::units::{parse_duration, parse_size};
 use super::{Base, Builder, Config, DEFAULT_ROOT, Host, Paths, Publisher, Tagger};
 use crate::access::Lists;
-use crate::names::{BaseName, BranchName, Principal, Suite};
+use crate::names::{BaseName, BranchName, Principal};
 use crate::policy::PocketSpec;
 use crate::process::Limits;
 
@@ -132,14 +132,14 @@ fn read_bases(section: Section<'_>, root: &Path) -> BTreeMap<BaseName, Base> {
     let mut bases = BTreeMap::new();
     for (name, node, place) in section.named() {
         let Some(name) = place.take(name.parse::<BaseName>()) else { continue };
-        let base = read_base(&name, Section::of(Some(node), place), root);
+        let base = read_base(Section::of(Some(node), place), root);
         bases.insert(name, base);
     }
     bases
 }
 
-fn read_base(name: &BaseName, mut section: Section<'_>, root: &Path) -> Base {
-    let mut base = plain_base(name);
+fn read_base(mut section: Section<'_>, root: &Path) -> Base {
+    let mut base = plain_base();
     if let Some(value) = section.value("mirror") {
         base.mirror = value.text().map(str::to_owned);
         if base.mirror.as_ref().is_some_and(|it| !is_uri(it)) {
@@ -162,12 +162,12 @@ fn read_base(name: &BaseName, mut section: Section<'_>, root: &Path) -> Base {
     base
 }
 
-/// The base that a name alone stands for.
-fn plain_base(name: &BaseName) -> Base {
+/// The base that a name alone stands for: the builder knows which suites belong to it.
+fn plain_base() -> Base {
     const WEEK: Duration = Duration::from_secs(7 * 24 * 60 * 60);
     Base {
         mirror: None,
-        suites: name.as_str().parse::<Suite>().into_iter().collect(),
+        suites: Vec::new(),
         components: "main".parse().into_iter().collect(),
         keyring: None,
         refresh: WEEK,
@@ -177,7 +177,7 @@ fn plain_base(name: &BaseName) -> Base {
 /// Defines the base that pockets took from the host, where the configuration does not.
 fn define_host_base<'b>(bases: &mut BTreeMap<BaseName, Base>, pockets: impl Iterator<Item = &'b PocketSpec>) {
     for pocket in pockets {
-        bases.entry(pocket.base.clone()).or_insert_with(|| plain_base(&pocket.base));
+        bases.entry(pocket.base.clone()).or_insert_with(plain_base);
     }
 }
 

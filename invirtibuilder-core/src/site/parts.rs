@@ -7,6 +7,7 @@ use super::{Lists, Site, SiteError};
 use crate::builder::base::BaseSpec;
 use crate::builder::sbuild::{ACCOUNT, BuildLimits, SbuildBuilder, SbuildConfig};
 use crate::config::Config;
+use crate::durable;
 use crate::error::BoxError;
 use crate::exporter::native::{NativeExporter, TreeLimits};
 use crate::hooks::Hooks;
@@ -57,6 +58,7 @@ pub(super) fn open(config: Config) -> Result<Site, SiteError> {
 
 /// Makes the parts of a new site that the other parts expect to find.
 pub(super) fn prepare(config: &Config) -> Result<(), SiteError> {
+    durable::create_directory(&config.paths.repositories).map_err(part("repositories"))?;
     git(config)?.initialize()?;
     archive(config)?.initialize()?;
     DirectoryQueue::open(&config.paths.queue)?;
