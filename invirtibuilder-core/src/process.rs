@@ -340,7 +340,7 @@ impl Drop for Running {
             let _ = self.child.wait();
         }
         for child in children {
-            await_end(&child);
+            end(&child);
         }
     }
 }
@@ -356,10 +356,12 @@ fn children_of(parent: rustix::process::Pid) -> Vec<OwnedFd> {
     pids.filter_map(|it| rustix::process::pidfd_open(it, flags).ok()).collect()
 }
 
-/// Waits for the end of a process that was killed. For the first process of a PID namespace, such as `unshare`
-/// makes, that is the end of everything in the namespace (`pid_namespaces(7)`).
-fn await_end(process: &OwnedFd) {
+/// Kills a process, which may have left the process group, and waits for its end. For the first process of a PID
+/// namespace, such as `unshare` makes, that is the end of everything in the namespace (`pid_namespaces(7)`).
+fn end(process: &OwnedFd) {
     const PATIENCE: Timespec = Timespec { tv_sec: 30, tv_nsec: 0 };
+    // It may be dead already, or run as somebody else.
+    let _ = rustix::process::pidfd_send_signal(process, rustix::process::Signal::KILL);
     let mut fds = [PollFd::new(process, PollFlags::IN)];
     while matches!(poll(&mut fds, Some(&PATIENCE)), Err(rustix::io::Errno::INTR)) {}
 }

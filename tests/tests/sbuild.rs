@@ -45,10 +45,14 @@ struct World {
 
 impl World {
     fn new() -> Self {
+        Self::below(&shared())
+    }
+
+    fn below(directory: &Path) -> Self {
         let cache = shared();
         fs::create_dir_all(&cache).unwrap();
         make_account(&cache);
-        let directory = tempfile::Builder::new().prefix("world-").tempdir_in(&cache).unwrap();
+        let directory = tempfile::Builder::new().prefix("world-").tempdir_in(directory).unwrap();
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o711)).unwrap();
         Self { directory, cache, limits: BuildLimits::default() }
     }
@@ -222,11 +226,10 @@ fn results_reach_a_directory_that_the_account_of_builds_cannot_enter() {
     fs::create_dir_all(closed.join("into")).unwrap();
     fs::set_permissions(&closed, fs::Permissions::from_mode(0o700)).unwrap();
     let target = Target { with_all: false, ..target() };
-    let (mut log, started) = (Vec::new(), Instant::now());
+    let mut log = Vec::new();
     let result = world.builder().build(&source, &target, &closed.join("into"), &mut log, &Never);
     let log = String::from_utf8_lossy(&log);
     let changes = Changes::read(&result.unwrap_or_else(|e| panic!("{e}\n{log}"))).unwrap();
-    eprintln!("a build took {:?}", started.elapsed());
     let built: Vec<_> = changes.binaries().iter().map(|it| it.package().to_string()).collect();
     assert_eq!(built, ["closed"], "without `all`, only the package for any is built");
     assert!(log.contains("invirtibuilder: base bookworm"), "{log}");
@@ -285,9 +288,9 @@ fn a_build_that_prints_without_end_is_attempted_and_the_limit_is_named() {
 #[test]
 #[ignore = "the test below starts it"]
 fn a_worker_that_is_killed() {
-    let Some(scratch) = std::env::var_os("INVIRTIBUILDER_TEST_SCRATCH") else { return };
-    let world = World::new();
-    let config = SbuildConfig { scratch: scratch.into(), ..world.config() };
+    let Some(parent) = std::env::var_os("INVIRTIBUILDER_TEST_WORLD") else { return };
+    let world = World::below(Path::new(&parent));
+    let config = SbuildConfig { scratch: Path::new(&parent).join("scratch"), ..world.config() };
     let source = world.source_that("killed", "setsid sleep 3155760004 & echo now it hangs; sleep 3155760005");
     fs::create_dir(world.path("into")).unwrap();
     let into = world.path("into");
@@ -300,7 +303,7 @@ fn what_a_killed_worker_started_dies_with_it_and_what_it_left_is_cleaned_up() {
     let world = World::new();
     let mut worker = Command::new(std::env::current_exe().unwrap())
         .args(["--ignored", "--exact", "--nocapture", "a_worker_that_is_killed"])
-        .env("INVIRTIBUILDER_TEST_SCRATCH", world.path("scratch"))
+        .env("INVIRTIBUILDER_TEST_WORLD", world.directory.path())
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();

@@ -161,8 +161,6 @@ impl Builder for SbuildBuilder {
         }
         let started = Instant::now();
         let walls = self.walls()?;
-        // Borrows of a shorter life than what the trait gives.
-        let log: &mut (dyn Write + Send) = &mut Forward(log);
         let base = self.bases.ensure(&target.base, &host, &self.scratch, &walls, log, interrupt);
         let base = base.map_err(|e| match e {
             BaseError::Interrupted => BuildError::Interrupted,
@@ -262,19 +260,6 @@ impl Run<'_> {
             self.target.architecture,
             self.walls.account().name()
         )
-    }
-}
-
-/// Passes on what is written, for a shorter life.
-struct Forward<'a, 'b>(&'a mut (dyn Write + Send + 'b));
-
-impl Write for Forward<'_, '_> {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.write(bytes)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        self.0.flush()
     }
 }
 

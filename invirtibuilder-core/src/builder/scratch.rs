@@ -94,7 +94,8 @@ impl Scratch {
                 durable::give_to(&directory, walls.account().user(), walls.account().group())?;
             }
         }
-        durable::set_mode(&path, 0o755)?;
+        // Only who knows the name needs to get through.
+        durable::set_mode(&path, 0o711)?;
         Ok(entry)
     }
 

@@ -69,11 +69,12 @@ fn a_program_that_runs_for_too_long_is_ended() {
 
 #[test]
 fn a_program_that_is_silent_for_too_long_is_ended_with_its_children() {
-    let script = "echo begun; sleep 3155760101 & sleep 3155760102";
+    let script = "echo begun; setsid sleep 3155760101 & sleep 3155760102";
     let error = shell(script).limits(limits(60_000, 300, 1 << 20)).run().unwrap_err();
     let ProcessError::Limit { limit, .. } = error else { panic!("{error}") };
     assert!(limit.contains("printed nothing for"), "{limit}");
-    assert!(!runs("3155760102"), "the child that was waited for runs on");
+    assert!(!runs("3155760102"), "the child in its process group runs on");
+    assert!(!runs("3155760101"), "the child that left its process group runs on");
 }
 
 #[test]
