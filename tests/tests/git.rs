@@ -308,7 +308,7 @@ fn ancestry_is_right_though_dates_are_wrong() {
     let reaches = |a: &str, b: &str| repository.is_reached_from(id(a), &[id(b)]).unwrap();
     assert!(reaches(&base, &tip) && reaches(&root, &tip) && reaches(&root, &side) && reaches(&tip, &tip));
     assert!(!reaches(&tip, &base) && !reaches(&side, &tip) && !reaches(&base, &side));
-    let merge = commit(&[&side, &tip], 7);
+    let merge = commit(&[&side, &tip], 1_000_000_007);
     assert!(reaches(&base, &merge) && reaches(&side, &merge));
 }
 
