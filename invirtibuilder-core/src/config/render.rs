@@ -23,8 +23,8 @@ pub struct NewSite {
     pub tagger: Tagger,
     /// The fingerprint of the archive's key.
     pub key: Option<String>,
-    /// A place for what lives no longer than a build; `None` for the default below the root.
-    pub scratch: Option<PathBuf>,
+    /// A directory for what builds need and throw away; `None` for the default places below the root.
+    pub builds: Option<PathBuf>,
     /// The user of the operating system who builds; `None` for the one who runs the worker.
     pub builder_user: Option<String>,
 }
@@ -55,9 +55,16 @@ fn write_site(text: &mut String, site: &NewSite) -> std::fmt::Result {
     )?;
     writeln!(text, "# Everything is kept below this directory, unless `paths` moves it.")?;
     writeln!(text, "root: {}", quote(&site.root.to_string_lossy()))?;
-    if let Some(scratch) = &site.scratch {
-        writeln!(text, "\npaths:\n  # What lives no longer than a build.")?;
-        writeln!(text, "  scratch: {}", quote(&scratch.to_string_lossy()))?;
+    if let Some(builds) = &site.builds {
+        writeln!(
+            text,
+            "\n# The users that builds run as must reach these, and cannot reach {}.",
+            quote(&site.root.to_string_lossy())
+        )?;
+        writeln!(text, "paths:\n  # What lives no longer than a build.")?;
+        writeln!(text, "  scratch: {}", quote(&builds.join("scratch").to_string_lossy()))?;
+        writeln!(text, "  # What can be made again: build environments.")?;
+        writeln!(text, "  cache: {}", quote(&builds.join("cache").to_string_lossy()))?;
     }
     writeln!(
         text,
@@ -107,9 +114,15 @@ fn write_pocket(text: &mut String, pocket: &NewPocket, site: &NewSite) -> std::f
     writeln!(text, "      base: {}", quote(site.base.as_str()))
 }
 
-/// Returns a text as YAML; a JSON text is one (YAML 1.2, section 1.3).
+/// Returns a text as YAML: as it is where that can be read as nothing else, else as JSON, which is YAML too (YAML
+/// 1.2, section 1.3).
 fn quote(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
+    // What YAML 1.1 or 1.2 takes for a truth value or for nothing.
+    const WORDS: [&str; 9] = ["y", "n", "yes", "no", "on", "off", "true", "false", "null"];
+    let is_plain = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '/')
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || "/._-@+".contains(c))
+        && !WORDS.contains(&text.to_ascii_lowercase().as_str());
+    if is_plain { text.to_owned() } else { serde_json::Value::from(text).to_string() }
 }
 
 fn quote_list<T: AsRef<str>>(items: &[T]) -> String {

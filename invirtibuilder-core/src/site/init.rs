@@ -97,7 +97,7 @@ pub fn initialize(options: NewSiteOptions) -> Result<Made, InitError> {
         mirror: None,
         tagger: Tagger { name: "Invirtibuilder".to_owned(), email: "invirtibuilder@localhost".to_owned() },
         key,
-        scratch: scratch(&directory),
+        builds: builds(&directory),
         builder_user: is_root().then(|| ACCOUNT.to_owned()),
     };
     let file = directory.join("invirtibuilder.yaml");
@@ -122,9 +122,9 @@ fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-/// Returns a directory for what builds throw away, where the site's own is not reachable by the accounts that
+/// Returns a directory for what builds need and throw away, where the site's own is not reachable by the accounts that
 /// builds run as: most often because the site is in somebody's private home.
-fn scratch(directory: &std::path::Path) -> Option<PathBuf> {
+fn builds(directory: &std::path::Path) -> Option<PathBuf> {
     check_reachable(directory).is_err().then(|| {
         let digest = hex(&Sha256::digest(directory.as_os_str().as_encoded_bytes()));
         PathBuf::from("/var/tmp")
