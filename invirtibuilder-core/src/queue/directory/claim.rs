@@ -61,7 +61,8 @@ impl Shared {
 
     fn try_claim(self: &Arc<Self>) -> Result<Attempt, QueueError> {
         let now = (self.clock)();
-        for head in self.snapshot()?.heads() {
+        let snapshot = self.snapshot()?;
+        for head in snapshot.heads() {
             if !head.running && self.layout.has_ended(&head.job.id) {
                 self.clear(&head.job.id)?;
                 return Ok(Attempt::Cleared);

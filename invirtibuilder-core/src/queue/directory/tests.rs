@@ -147,7 +147,7 @@ fn foreign_and_malformed_files_do_not_stop_the_queue() {
     fs::write(world.path("20010101000000_dddddd"), format!("{text}priority: high\n")).unwrap();
     fs::write(world.path("running/20010101000000_eeeeee"), "").unwrap();
     fs::write(world.path("ended/2001-01"), "").unwrap();
-    assert_eq!(world.pending(), [id.clone()]);
+    assert_eq!(world.pending(), std::slice::from_ref(&id));
     world.claim(&id).finish(current()).unwrap();
     assert!(world.queue.claim().unwrap().is_none());
     // Once mended it is a job like any other.
@@ -191,7 +191,7 @@ fn looking_for_work_and_at_the_queue_wakes_nobody() {
 fn a_job_that_another_process_gave_back_is_read_again() {
     let world = World::new();
     let id = world.submit("hello", 'a');
-    assert_eq!(world.pending(), [id.clone()]);
+    assert_eq!(world.pending(), std::slice::from_ref(&id));
     let held = world.other().claim().unwrap().unwrap();
     let later = Timestamp::now() + Duration::from_secs(3600);
     held.give_back("no space".into(), later).unwrap();
