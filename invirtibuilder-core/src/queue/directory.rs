@@ -145,7 +145,8 @@ impl Shared {
     /// Returns the time until the first job may be tried that was not to be tried yet when this thread last looked.
     fn until_next_try(&self) -> Result<Duration, QueueError> {
         let looked = wake::looked(&self.identity).unwrap_or(Timestamp::MIN);
-        let next = self.snapshot()?.heads().iter().filter_map(|it| it.not_before(looked)).min();
+        let snapshot = self.snapshot()?;
+        let next = snapshot.heads().filter_map(|it| it.not_before(looked)).min();
         let now = (self.clock)();
         // One that has become due since then is in the past, which is no duration.
         let until = next.map(|it| Duration::try_from(it.duration_since(now)).unwrap_or_default());

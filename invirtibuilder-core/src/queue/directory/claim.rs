@@ -61,7 +61,8 @@ impl Shared {
 
     fn try_claim(self: &Arc<Self>) -> Result<Attempt, QueueError> {
         let now = (self.clock)();
-        for head in self.snapshot()?.heads() {
+        let snapshot = self.snapshot()?;
+        for head in snapshot.heads() {
             if !head.running && self.layout.has_ended(&head.job.id) {
                 self.clear(&head.job.id)?;
                 return Ok(Attempt::Cleared);
@@ -123,10 +124,13 @@ impl Shared {
     /// Makes a waiting job a running one. Returns whether that was possible.
     fn start(&self, head: &Head) -> Result<bool, QueueError> {
         let (layout, id) = (&self.layout, &head.job.id);
-        durable::create_directory(&layout.workspace(id)).map_err(failed(CLAIM))?;
-        if layout.read_started(id).is_none() {
-            let started = format!("{}\n", (self.clock)());
-            durable::note(&layout.started(id), started.as_bytes()).map_err(failed(CLAIM))?;
+        match self.prepare(id) {
+            // It was cancelled meanwhile, and its directory cleared away.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && layout.has_ended(id) => {
+                self.clear(id)?;
+                return Ok(false);
+            }
+            other => other.map_err(failed(CLAIM))?,
         }
         let lock = Lock::wait(&layout.lock()).map_err(failed(CLAIM))?;
         if layout.has_ended(id) {
@@ -150,6 +154,15 @@ impl Shared {
         durable::sync_directory(&layout.running_directory(id)).map_err(failed(CLAIM))?;
         durable::sync_directory(layout.waiting()).map_err(failed(CLAIM))?;
         Ok(true)
+    }
+
+    /// Makes the directory that a job will run in.
+    fn prepare(&self, id: &JobId) -> Result<(), DurableError> {
+        durable::create_directory(&self.layout.workspace(id))?;
+        if self.layout.read_started(id).is_some() {
+            return Ok(());
+        }
+        durable::note(&self.layout.started(id), format!("{}\n", (self.clock)()).as_bytes())
     }
 
     /// Takes up a running job.

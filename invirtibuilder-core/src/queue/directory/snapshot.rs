@@ -1,7 +1,7 @@
 //! What jobs there are. Keeps the files of waiting jobs in memory, and never believes a name without looking at
 //! the directory again.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::os::unix::fs::DirEntryExt;
 use std::sync::Arc;
@@ -76,17 +76,14 @@ impl Snapshot {
         self.waiting.iter().filter(|it| !self.running.contains_key(&it.id)).map(|it| &it.job)
     }
 
-    /// Returns the first job of each package, in order of submission.
-    pub(super) fn heads(&self) -> Vec<Head> {
-        let mut heads: HashMap<&PackageName, Head> = HashMap::new();
+    /// Returns the first job of each package: those that a worker had, then those that wait, in their order.
+    pub(super) fn heads(&self) -> impl Iterator<Item = Head> {
+        let mut seen = HashSet::new();
         let running = self.running.values().map(|job| (job, true));
-        for (job, running) in running.chain(self.waiting().map(|job| (job, false))) {
-            let head = || Head { job: Arc::clone(job), running };
-            heads.entry(&job.request.package).or_insert_with(head);
-        }
-        let mut heads: Vec<Head> = heads.into_values().collect();
-        heads.sort_unstable_by(|a, b| a.job.id.cmp(&b.job.id));
-        heads
+        let waiting = self.waiting().map(|job| (job, false));
+        running.chain(waiting).filter_map(move |(job, running)| {
+            seen.insert(&job.request.package).then(|| Head { job: Arc::clone(job), running })
+        })
     }
 
     /// Returns the first job of a package.
