@@ -7,6 +7,7 @@ use invirtibuilder_core::config::{Config, ConfigError, Host, HostError};
 use invirtibuilder_core::durable::DurableError;
 use invirtibuilder_core::error::causes;
 use invirtibuilder_core::names::{JobId, NameError, Principal};
+use invirtibuilder_core::process::Command;
 use invirtibuilder_core::site::{Exit, InitError, Site, SiteError};
 
 use crate::output::{self, Output};
@@ -155,7 +156,9 @@ pub(crate) fn own_principal() -> Result<Principal, Failure> {
         let name = fields.next()?;
         (fields.nth(1)?.parse() == Ok(uid)).then(|| name.to_owned())
     };
-    let user = passwd.lines().find_map(name_of).unwrap_or_else(|| uid.to_string());
+    // A directory service, which the file does not know, is asked by way of id(1).
+    let asked = || Some(String::from_utf8(Command::new("id").arg("-un").run().ok()?).ok()?.trim().to_owned());
+    let user = passwd.lines().find_map(name_of).or_else(asked).unwrap_or_else(|| uid.to_string());
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     Ok(format!("{user}@{host}").parse()?)
 }

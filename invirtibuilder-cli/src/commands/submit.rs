@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use invirtibuilder_core::job::{JobState, Outcome};
+use invirtibuilder_core::job::{Job, JobState, Outcome};
 use invirtibuilder_core::names::JobId;
 use invirtibuilder_core::queue::Submission;
 use invirtibuilder_core::site::{Exit, Site, Submitted, Words};
@@ -79,7 +79,7 @@ pub(super) fn report(submitted: &Submitted, context: &Context, pocket: &str) -> 
 fn wait(site: &Site, id: &JobId, context: &Context) -> Answer {
     const LOOK: Duration = Duration::from_millis(500);
     let stop = Stop::new()?;
-    let mut shown = None;
+    let (mut shown, mut given_back) = (None, 0);
     loop {
         match site.job(id)? {
             JobState::Ended(ended) => {
@@ -89,6 +89,10 @@ fn wait(site: &Site, id: &JobId, context: &Context) -> Answer {
                 explain(&ended.outcome);
                 return Ok(Exit::of_outcome(&ended.outcome));
             }
+            JobState::Waiting { job, behind: None } if attempts(&job) > given_back => {
+                given_back = attempts(&job);
+                remark(&format!("{id} waits: {}", super::status::explain(&JobState::Waiting { job, behind: None })));
+            }
             JobState::Running { job, stage: Some(stage), .. } if shown != Some(stage) => {
                 remark(&progress::stage_line(&job, stage));
                 shown = Some(stage);
@@ -96,6 +100,10 @@ fn wait(site: &Site, id: &JobId, context: &Context) -> Answer {
             _ => site.queue().wait(LOOK, &stop).map_err(invirtibuilder_core::site::SiteError::from)?,
         }
     }
+}
+
+fn attempts(job: &Job) -> u32 {
+    job.given_back.as_ref().map_or(0, |it| it.attempts)
 }
 
 /// Says why a job did not succeed.
