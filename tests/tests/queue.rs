@@ -1,6 +1,7 @@
 //! The directory queue between processes: submissions at once, killed workers, a full disk, and death at every
 //! system call that changes something.
 #![allow(clippy::disallowed_methods, reason = "tests start programs and make files")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -14,7 +15,7 @@ use std::time::{Duration, Instant};
 use invirtibuilder_core::job::{Checkpoint, Decision, JobState, Outcome, Request, Stage};
 use invirtibuilder_core::names::JobId;
 use invirtibuilder_core::queue::directory::DirectoryQueue;
-use invirtibuilder_core::queue::{Cancellation, Claim, Queue, Submission};
+use invirtibuilder_core::queue::{Cancellation, Queue, Submission};
 use invirtibuilder_core::stop::Stop;
 use jiff::Timestamp;
 
