@@ -81,9 +81,9 @@ impl Snapshot {
         let mut seen = HashSet::new();
         let running = self.running.values().map(|job| (job, true));
         let waiting = self.waiting().map(|job| (job, false));
-        running.chain(waiting).filter_map(move |(job, running)| {
-            seen.insert(&job.request.package).then(|| Head { job: Arc::clone(job), running })
-        })
+        let mut is_first = move |package| seen.insert(package);
+        let first = running.chain(waiting).filter(move |(job, _)| is_first(&job.request.package));
+        first.map(|(job, running)| Head { job: Arc::clone(job), running })
     }
 
     /// Returns the first job of a package.
