@@ -1,6 +1,6 @@
 //! What every command gets: the site, who asks, and where answers go.
 
-use std::io::{self, Write};
+use std::io;
 use std::path::PathBuf;
 
 use invirtibuilder_core::config::{Config, ConfigError, Host, HostError};
@@ -166,9 +166,4 @@ pub(crate) fn own_principal() -> Result<Principal, Failure> {
 /// Parses a job id that somebody typed.
 pub(crate) fn job_id(text: &str) -> Result<JobId, Failure> {
     Ok(text.parse()?)
-}
-
-/// Flushes standard output, so that an error of the last write is seen.
-pub(crate) fn flush() -> Result<(), Failure> {
-    Ok(io::stdout().flush()?)
 }

@@ -101,5 +101,5 @@ pub enum Cancellation {
     /// A worker has it, and will end it unless it is past its checkpoint.
     Requested,
     /// It had ended before.
-    AlreadyEnded(Ended),
+    AlreadyEnded(Box<Ended>),
 }

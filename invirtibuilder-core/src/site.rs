@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::access;
+use crate::builder::Builder;
 use crate::config::{Config, ConfigError};
 use crate::error::{PocketError, PublishError, QueueError, StageError};
 use crate::hooks::{Announce, Event, EventKind, Hooks};
@@ -146,6 +147,13 @@ impl Site {
     /// A part of it is missing or unreadable.
     pub fn open(config: Config) -> Result<Self, SiteError> {
         parts::open(config)
+    }
+
+    /// Puts another builder in the place of the configured one, for programs that bring their own.
+    #[must_use]
+    pub fn with_builder(mut self, builder: Box<dyn Builder>) -> Self {
+        self.pipeline.builder = builder;
+        self
     }
 
     /// Returns the configuration.

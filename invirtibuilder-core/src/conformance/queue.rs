@@ -322,7 +322,7 @@ pub fn a_waiting_job_is_cancelled_at_once(queue: &dyn Queue) {
     assert_eq!(ended.outcome, Outcome::Cancelled { by: bob.clone() }, "it must say who cancelled it");
     assert_eq!(ended.started, None, "no worker had it");
     let again = queue.cancel(&job.id, &bob).expect("cancelling must not fail");
-    assert_eq!(again, Cancellation::AlreadyEnded(ended), "a job ends once");
+    assert_eq!(again, Cancellation::AlreadyEnded(Box::new(ended)), "a job ends once");
     let held = claim_job(queue, &later);
     held.give_back("later".into(), soon(Duration::from_secs(3600))).expect("giving back must not fail");
     assert_eq!(queue.cancel(&later.id, &bob).expect("cancelling must not fail"), Cancellation::Done);

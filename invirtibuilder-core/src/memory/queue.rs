@@ -76,7 +76,7 @@ impl Queue for MemoryQueue {
     fn cancel(&self, id: &JobId, by: &Principal) -> Result<Cancellation, QueueError> {
         let mut world = self.0.world();
         if let Some(ended) = world.ended.iter().find(|it| it.job.id == *id) {
-            return Ok(Cancellation::AlreadyEnded(ended.clone()));
+            return Ok(Cancellation::AlreadyEnded(Box::new(ended.clone())));
         }
         let Some(pending) = world.jobs.iter_mut().find(|it| it.job.id == *id) else {
             return Err(QueueError::UnknownJob(id.clone()));

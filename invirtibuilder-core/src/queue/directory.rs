@@ -179,7 +179,7 @@ impl Shared {
         }
         drop(lock);
         match layout.read_ended(id) {
-            Ok(ended) => Ok(Cancellation::AlreadyEnded(ended)),
+            Ok(ended) => Ok(Cancellation::AlreadyEnded(Box::new(ended))),
             Err(ReadError::Missing(_)) => Err(QueueError::UnknownJob(id.clone())),
             Err(error) => Err(failed(ACTION)(error)),
         }
