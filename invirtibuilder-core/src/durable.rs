@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, RenameFlags, flock};
 
+pub mod scratch;
+
 /// What could not be done, and where.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {action} {}", path.display())]

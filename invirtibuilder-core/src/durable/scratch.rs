@@ -1,0 +1,39 @@
+//! Files of a work directory that is thrown away: exact in name, mode and time, and not synced.
+//!
+//! Never replaces or follows anything: a name that is taken is an error.
+#![allow(clippy::disallowed_methods, reason = "part of the module that the ban on writing leads to")]
+
+use std::fs::{self, File, Permissions};
+use std::io::Write;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+
+use rustix::fs::{AtFlags, CWD, Timespec, Timestamps};
+
+use super::{Result, at};
+
+/// Makes a directory with exactly these permission bits, whatever the umask.
+pub fn create_directory(path: &Path, mode: u32) -> Result<()> {
+    fs::create_dir(path).map_err(at("create the directory", path))?;
+    fs::set_permissions(path, Permissions::from_mode(mode)).map_err(at("set the mode of", path))
+}
+
+/// Writes a new file with exactly these permission bits, whatever the umask.
+pub fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
+    let file = File::options().write(true).create_new(true).mode(mode).open(path);
+    let mut file: File = file.map_err(at("create", path))?;
+    file.write_all(bytes).map_err(at("write", path))?;
+    file.set_permissions(Permissions::from_mode(mode)).map_err(at("set the mode of", path))
+}
+
+/// Makes a symbolic link.
+pub fn symlink(target: &Path, path: &Path) -> Result<()> {
+    std::os::unix::fs::symlink(target, path).map_err(at("create the link", path))
+}
+
+/// Sets when a file, directory or link itself was last used and changed, in seconds since 1970.
+pub fn set_time(path: &Path, seconds: i64) -> Result<()> {
+    let time = Timespec { tv_sec: seconds, tv_nsec: 0 };
+    let times = Timestamps { last_access: time, last_modification: time };
+    rustix::fs::utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW).map_err(at("set the time of", path))
+}
