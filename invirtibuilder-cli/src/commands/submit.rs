@@ -91,7 +91,10 @@ fn wait(site: &Site, id: &JobId, context: &Context) -> Answer {
             }
             JobState::Waiting { job, behind: None } if attempts(&job) > given_back => {
                 given_back = attempts(&job);
-                remark(&format!("{id} waits: {}", super::status::explain(&JobState::Waiting { job, behind: None })));
+                remark(&format!(
+                    "{id} waits: {}",
+                    super::status::explain(&JobState::Waiting { job, behind: None })
+                ));
             }
             JobState::Running { job, stage: Some(stage), .. } if shown != Some(stage) => {
                 remark(&progress::stage_line(&job, stage));

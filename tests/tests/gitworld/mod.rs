@@ -1,8 +1,9 @@
 //! Real repositories for tests: made and filled by real git.
-#![allow(dead_code, reason = "each test program uses a part of it")]
+#![allow(dead_code, unreachable_pub, reason = "each test program uses a part of it")]
 
 use std::collections::BTreeMap;
-use std::io::Write;
+use std::fmt::Write as _;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -107,7 +108,7 @@ pub fn tree(repository: &Path, files: &[File<'_>]) -> String {
     let mut lines = String::new();
     for (mode, path, bytes) in files {
         let id = git_with(repository, &["hash-object", "-w", "--stdin"], bytes);
-        lines.push_str(&format!("{mode} {id}\t{path}\n"));
+        writeln!(lines, "{mode} {id}\t{path}").unwrap();
     }
     let mut command = git_command(repository, &["update-index", "--add", "--index-info"]);
     command.env("GIT_INDEX_FILE", &index);

@@ -114,7 +114,10 @@ impl Walk<'_> {
             if !names.insert(entry.filename.to_vec()) {
                 return problem(&path, "is in its directory twice; look at it with `git fsck`");
             }
-            if LEFT_OUT.iter().any(|it| path.strip_suffix(*it).is_some_and(|rest| rest.is_empty() || rest.ends_with(b"/"))) {
+            if LEFT_OUT
+                .iter()
+                .any(|it| path.strip_suffix(*it).is_some_and(|rest| rest.is_empty() || rest.ends_with(b"/")))
+            {
                 continue;
             }
             if self.listed.len() >= limits.entries {
