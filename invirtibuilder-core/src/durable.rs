@@ -91,6 +91,11 @@ impl NewFile {
         Ok(true)
     }
 
+    /// Sets the time of the last change that readers will see, in whole seconds where the file system keeps no more.
+    pub fn set_modified(&self, time: std::time::SystemTime) -> Result<()> {
+        self.file.set_modified(time).map_err(at("set the time of", &self.staged))
+    }
+
     fn sync(&mut self) -> Result<()> {
         self.file.flush().and_then(|()| self.file.sync_all()).map_err(at("sync", &self.staged))
     }
@@ -112,6 +117,49 @@ impl Drop for NewFile {
             let _ = fs::remove_file(&self.staged);
         }
     }
+}
+
+/// Gives several files their names, in their order, replacing what had them. All are synced before the first is
+/// named, and each directory is synced once, after the last.
+pub fn commit_all(mut files: Vec<NewFile>) -> Result<()> {
+    for file in &mut files {
+        file.sync()?;
+    }
+    for file in &mut files {
+        fs::rename(&file.staged, &file.path).map_err(at("rename to", &file.path))?;
+        file.committed = true;
+    }
+    sync_parents(files.iter().map(|it| it.path.as_path()))
+}
+
+/// Gives several files a second name each, replacing what had that name. Each directory is synced once, after the
+/// last.
+pub fn link_all<'a>(pairs: impl Iterator<Item = (&'a Path, &'a Path)> + Clone) -> Result<()> {
+    for (from, to) in pairs.clone() {
+        let staged = staging_name(to)?;
+        fs::hard_link(from, &staged).map_err(at("link", &staged))?;
+        let renamed = fs::rename(&staged, to);
+        // Where both were names of one file already, rename(2) leaves them.
+        let _ = fs::remove_file(&staged);
+        renamed.map_err(at("rename to", to))?;
+    }
+    sync_parents(pairs.map(|it| it.1))
+}
+
+/// Removes several files; those that are not there are passed over. Each directory is synced once, after the last.
+pub fn remove_all<'a>(paths: impl Iterator<Item = &'a Path> + Clone) -> Result<()> {
+    for path in paths.clone() {
+        match fs::remove_file(path) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(at("remove", path)(e)),
+            _ => (),
+        }
+    }
+    sync_parents(paths.filter(|it| parent(it).is_dir()))
+}
+
+fn sync_parents<'a>(paths: impl Iterator<Item = &'a Path>) -> Result<()> {
+    let directories: std::collections::BTreeSet<PathBuf> = paths.map(parent).collect();
+    directories.iter().try_for_each(|it| sync_directory(it))
 }
 
 /// Writes a file, replacing what was there.
