@@ -85,6 +85,18 @@ pub enum PublishError {
         /// What the archive holds.
         problem: String,
     },
+    /// The packages cannot be part of the archive, in any version.
+    #[error("{suite} cannot take {package} {version}: {problem}")]
+    Unfit {
+        /// The suite.
+        suite: Suite,
+        /// The package.
+        package: PackageName,
+        /// The version.
+        version: Version,
+        /// What is wrong with them, and what to do.
+        problem: String,
+    },
     /// The suite that should be copied from does not hold what was to be copied.
     #[error("{suite} does not hold {package} {version}, which was to be copied from there; submit it again")]
     NotHeld {
@@ -185,7 +197,9 @@ impl StageError {
             Self::Rejected(_)
             | Self::Export(ExportError::Malformed { .. })
             | Self::Build(BuildError::Attempted { .. })
-            | Self::Publish(PublishError::Conflict { .. } | PublishError::NotHeld { .. })
+            | Self::Publish(
+                PublishError::Conflict { .. } | PublishError::Unfit { .. } | PublishError::NotHeld { .. },
+            )
             | Self::Pocket(PocketError::Moved { .. })
             | Self::Verify(_) => Disposition::End,
             Self::Build(BuildError::GivenBack { .. }) => Disposition::GiveBack,
