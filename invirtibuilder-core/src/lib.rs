@@ -17,5 +17,6 @@ pub mod policy;
 pub mod process;
 pub mod publisher;
 pub mod queue;
+pub mod signer;
 pub mod states;
 pub mod stop;

@@ -1,0 +1,75 @@
+//! Signers: who vouches for what the archive serves.
+
+mod gpg;
+
+use std::fmt::Debug;
+use std::path::PathBuf;
+
+use crate::process::ProcessError;
+
+pub use gpg::{Fingerprint, GpgSigner};
+
+/// Signs the `Release` file of a suite.
+///
+/// # Contract
+/// - What is returned was verified with the public key that [`Signer::public_key`] returns.
+/// - Text in, the same text out: the signed message is the `Release`, byte by byte.
+#[cfg_attr(feature = "mocks", mockall::automock)]
+pub trait Signer: Debug + Send + Sync {
+    /// Signs a text whose lines end with a line feed and without a blank.
+    fn sign(&self, release: &str) -> Result<Signed, SignError>;
+    /// Returns the public key, ASCII-armored.
+    fn public_key(&self) -> &str;
+}
+
+/// A text's signatures.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Signed {
+    /// The text with its signature around it: `InRelease`.
+    pub inline: Vec<u8>,
+    /// The ASCII-armored signature alone: `Release.gpg`.
+    pub detached: Vec<u8>,
+}
+
+/// Why nothing was signed.
+#[derive(Debug, thiserror::Error)]
+pub enum SignError {
+    /// The key is not there, or cannot be used.
+    #[error("the signing key {fingerprint} in {} {problem}", home.display())]
+    Key {
+        /// The key.
+        fingerprint: String,
+        /// The directory of the keys.
+        home: PathBuf,
+        /// What is wrong with it, and what to do.
+        problem: String,
+    },
+    /// The directory of the keys cannot be used.
+    #[error("the directory of the signing key, {}, {problem}", home.display())]
+    Home {
+        /// The directory.
+        home: PathBuf,
+        /// What is wrong with it, and what to do.
+        problem: String,
+    },
+    /// A signature was made that its own public key does not verify.
+    #[error("the signature that {fingerprint} made does not verify: {problem}")]
+    Unverified {
+        /// The key.
+        fingerprint: String,
+        /// What the verifier said.
+        problem: String,
+    },
+    /// A program failed.
+    #[error("cannot sign")]
+    Process(#[from] ProcessError),
+    /// A temporary file could not be written.
+    #[error("cannot write a temporary file for the signer in {}", path.display())]
+    Temporary {
+        /// Its directory.
+        path: PathBuf,
+        /// What went wrong.
+        #[source]
+        source: std::io::Error,
+    },
+}

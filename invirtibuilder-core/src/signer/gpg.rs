@@ -1,0 +1,238 @@
+//! GnuPG as the signer: the key stays with `gpg-agent`, or on its card.
+//!
+//! Never uses a signature that `gpgv` has not verified.
+
+use std::fmt;
+use std::fs::File;
+use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use tempfile::NamedTempFile;
+
+use super::{SignError, Signed, Signer};
+use crate::durable;
+use crate::names::NameError;
+use crate::process::{Command, ProcessError};
+
+/// The longest path of a GnuPG home, in bytes: the agent's socket in it must fit the 108 of unix(7).
+const LONGEST_HOME: usize = 85;
+
+/// The full fingerprint of an OpenPGP key: 40 or 64 upper-case hexadecimal digits.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Fingerprint(String);
+
+impl Fingerprint {
+    /// Returns the fingerprint as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Fingerprint {
+    type Err = NameError;
+
+    /// Reads a fingerprint; blanks, as `gpg --fingerprint` prints them, and lower case are accepted.
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        let digits: String = text.chars().filter(|c| *c != ' ').map(|c| c.to_ascii_uppercase()).collect();
+        if matches!(digits.len(), 40 | 64) && digits.bytes().all(|c| c.is_ascii_hexdigit()) {
+            return Ok(Self(digits));
+        }
+        Err(NameError {
+            kind: "key fingerprint",
+            found: text.chars().take(80).collect(),
+            rule: "give all 40 (or 64) hexadecimal digits, as `gpg --fingerprint` prints them",
+        })
+    }
+}
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+/// Signs with one or more keys of a GnuPG home directory, without a passphrase or with one that its agent knows.
+#[derive(Debug)]
+pub struct GpgSigner {
+    home: PathBuf,
+    fingerprints: Vec<Fingerprint>,
+    public_key: String,
+    keyring: Vec<u8>,
+}
+
+impl GpgSigner {
+    /// Opens keys that are there. With several, each signature is made by all, as it is while a key is changed.
+    ///
+    /// # Errors
+    /// No key is named, or one is missing, expired, revoked, or has no secret part.
+    pub fn open(home: &Path, fingerprints: &[Fingerprint]) -> Result<Self, SignError> {
+        check_home(home)?;
+        if fingerprints.is_empty() {
+            let problem = "was given without a fingerprint; name the key that should sign".to_owned();
+            return Err(SignError::Home { home: home.to_owned(), problem });
+        }
+        for fingerprint in fingerprints {
+            check_key(home, fingerprint)?;
+        }
+        let export = |armor: &[&str]| {
+            let names = fingerprints.iter().map(Fingerprint::as_str);
+            gpg(home).args(armor).arg("--export").arg("--").args(names).run()
+        };
+        Ok(Self {
+            home: home.to_owned(),
+            fingerprints: fingerprints.to_vec(),
+            public_key: String::from_utf8_lossy(&export(&["--armor"])?).into_owned(),
+            keyring: export(&[])?,
+        })
+    }
+
+    /// Makes a key without a passphrase and without an end, in a home that only its owner can read, and returns
+    /// its fingerprint. The home is made if it is missing.
+    ///
+    /// # Errors
+    /// The path of the home is too long for the agent's socket, or GnuPG failed.
+    pub fn generate(home: &Path, user_id: &str) -> Result<Fingerprint, SignError> {
+        let unusable =
+            |e: durable::DurableError| SignError::Home { home: home.to_owned(), problem: format!("{e}") };
+        durable::create_directory(home).map_err(unusable)?;
+        durable::set_mode(home, 0o700).map_err(unusable)?;
+        check_home(home)?;
+        let status = gpg(home)
+            .args(["--pinentry-mode", "loopback", "--passphrase", "", "--status-fd", "1"])
+            .args(["--quick-generate-key", "--", user_id, "ed25519", "sign", "never"])
+            .run()?;
+        let status = String::from_utf8_lossy(&status);
+        let made = status.lines().find_map(|line| line.strip_prefix("[GNUPG:] KEY_CREATED P "));
+        made.and_then(|it| it.trim().parse().ok()).ok_or_else(|| SignError::Home {
+            home: home.to_owned(),
+            problem: "got no key; look there with `gpg --list-secret-keys`".to_owned(),
+        })
+    }
+
+    /// Runs gpg on the text, and gpgv on what it made.
+    fn run(&self, mode: &str, text: &NamedTempFile, release: &str) -> Result<Vec<u8>, SignError> {
+        let keys = self.fingerprints.iter().flat_map(|it| ["--local-user", it.as_str()]);
+        let input = File::open(text.path()).map_err(self.temporary())?;
+        let made = gpg(&self.home)
+            .args(["--digest-algo", "SHA512", "--armor", "--no-tty", "--output", "-"])
+            .args(keys)
+            .arg(mode)
+            .stdin(input)
+            .run();
+        let made = made.map_err(|e| self.explain(e))?;
+        let (keyring, signature) = (self.file(&self.keyring)?, self.file(&made)?);
+        let verifier = Command::new("gpgv").arg("--keyring").arg(keyring.path());
+        let verified = if mode == "--clearsign" {
+            verifier.args(["--output", "-", "--"]).arg(signature.path()).run()
+        } else {
+            verifier.arg("--").args([signature.path(), text.path()]).run()
+        };
+        let problem = match verified {
+            Ok(signed) if mode == "--clearsign" && signed != release.as_bytes() => {
+                "the signed text differs from the text that was to be signed".to_owned()
+            }
+            Ok(_) => return Ok(made),
+            Err(ProcessError::Failed { stderr, .. }) => stderr,
+            Err(other) => return Err(other.into()),
+        };
+        let fingerprint = self.names();
+        Err(SignError::Unverified { fingerprint, problem })
+    }
+
+    /// Tells why a key that could be used when it was opened cannot be used now.
+    fn explain(&self, error: ProcessError) -> SignError {
+        let unusable = self.fingerprints.iter().find_map(|it| check_key(&self.home, it).err());
+        unusable.unwrap_or(SignError::Process(error))
+    }
+
+    fn names(&self) -> String {
+        self.fingerprints.iter().map(Fingerprint::as_str).collect::<Vec<_>>().join(" ")
+    }
+
+    /// Writes a temporary file, in the home because only its owner can read that.
+    fn file(&self, bytes: &[u8]) -> Result<NamedTempFile, SignError> {
+        let mut file = NamedTempFile::new_in(&self.home).map_err(self.temporary())?;
+        file.write_all(bytes).and_then(|()| file.flush()).map_err(self.temporary())?;
+        Ok(file)
+    }
+
+    fn temporary(&self) -> impl FnOnce(std::io::Error) -> SignError {
+        let path = self.home.clone();
+        move |source| SignError::Temporary { path, source }
+    }
+}
+
+impl Signer for GpgSigner {
+    fn sign(&self, release: &str) -> Result<Signed, SignError> {
+        let text = self.file(release.as_bytes())?;
+        // The two are independent, and starting programs is most of what they cost.
+        std::thread::scope(|scope| {
+            let detached = scope.spawn(|| self.run("--detach-sign", &text, release));
+            let inline = self.run("--clearsign", &text, release)?;
+            let detached = detached.join().unwrap_or_else(|e| std::panic::resume_unwind(e))?;
+            Ok(Signed { inline, detached })
+        })
+    }
+
+    fn public_key(&self) -> &str {
+        &self.public_key
+    }
+}
+
+fn gpg(home: &Path) -> Command {
+    Command::new("gpg").arg("--homedir").arg(home).args(["--batch", "--no-tty", "--no-auto-check-trustdb"])
+}
+
+fn check_home(home: &Path) -> Result<(), SignError> {
+    let problem = |problem: String| Err(SignError::Home { home: home.to_owned(), problem });
+    let length = home.as_os_str().as_bytes().len();
+    if !home.is_absolute() {
+        return problem("is not an absolute path".to_owned());
+    }
+    if length > LONGEST_HOME {
+        return problem(format!(
+            "has a path of {length} bytes; choose one of at most {LONGEST_HOME}, or gpg-agent cannot make its socket there"
+        ));
+    }
+    if !home.is_dir() {
+        return problem("is missing; `invirtibuilder init` makes one with a key".to_owned());
+    }
+    Ok(())
+}
+
+/// Checks that a secret key is there and may sign now.
+fn check_key(home: &Path, fingerprint: &Fingerprint) -> Result<(), SignError> {
+    let problem = |problem: &str| {
+        let (fingerprint, problem) = (fingerprint.to_string(), problem.to_owned());
+        Err(SignError::Key { fingerprint, home: home.to_owned(), problem })
+    };
+    let listing = gpg(home)
+        .args(["--with-colons", "--fixed-list-mode", "--list-secret-keys", "--", fingerprint.as_str()])
+        .run();
+    let listing = match listing {
+        Ok(listing) => listing,
+        Err(ProcessError::Failed { .. }) => {
+            return problem("is missing; import it there with `gpg --import`, or name another");
+        }
+        Err(other) => return Err(other.into()),
+    };
+    let listing = String::from_utf8_lossy(&listing);
+    // gpg(1), doc/DETAILS: field 2 is the validity, field 12 what the key may do, capitals for all its subkeys.
+    let key = listing.lines().find(|it| it.starts_with("sec")).unwrap_or_default();
+    let fields: Vec<&str> = key.split(':').collect();
+    match fields.get(1).copied() {
+        Some("e") => problem("has expired; extend it with `gpg --quick-set-expire`, or name another"),
+        Some("r") => problem("is revoked; name another"),
+        Some("d" | "i") => problem("is disabled or invalid; name another"),
+        _ if !fields.get(11).is_some_and(|it| it.contains('S')) => {
+            problem("may not sign; name another, or add a subkey that may")
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests;
