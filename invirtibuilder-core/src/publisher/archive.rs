@@ -1,1 +1,242 @@
-//! To come.
+//! The archive that this library publishes itself: pool, indices, signatures, each change in one switch.
+//!
+//! Never lets a reader see half a change, and never believes its own notes: what a suite serves is what its
+//! `InRelease` names.
+//!
+//! Below the archive's directory lies only what is served:
+//!
+//! | path | what |
+//! |---|---|
+//! | `pool/<component>/<prefix>/<source>/` | packages; other bytes under a name that is taken go one directory deeper, which their hash names |
+//! | `dists/<suite>/InRelease` | the truth: renamed last, and everything that it names was synced before |
+//! | `dists/<suite>/<component>/*/by-hash/SHA256/` | the indices, which `InRelease` names; older ones stay for a day |
+//! | `dists/<suite>/Release`, `Release.gpg`, `…/Packages.gz`, … | the same under the names that old readers want |
+//! | the key file | the public key |
+//!
+//! Below the private directory lie the lock, `tables/` (derived from the indices; may be lost) and `generations/`
+//! (what was superseded when; if it is lost, those files stay).
+
+mod client;
+mod copying;
+mod index;
+mod pool;
+mod publishing;
+mod reading;
+mod release;
+mod retention;
+mod stanza;
+mod switch;
+mod table;
+mod xz;
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use crate::durable::{self, DurableError, Lock};
+use crate::error::PublishError;
+use crate::names::{Architecture, Component, FileName, PackageName, Suite};
+use crate::policy::{Held, PocketSpec, Trust};
+use crate::signer::{SignError, Signer};
+use crate::states::{BuildArtifacts, CopyPlan};
+
+use super::Publisher;
+use table::Table;
+
+pub use client::SignedBy;
+pub use retention::Retention;
+
+/// Where an archive is, and what it consists of.
+#[derive(Clone, Debug)]
+pub struct ArchiveSpec {
+    /// What a web server serves.
+    pub directory: PathBuf,
+    /// What only the publisher reads and writes; not below `directory`.
+    pub state: PathBuf,
+    /// The name of the public key below `directory`, such as `archive-key.asc`.
+    pub key_file: FileName,
+    /// The suites.
+    pub suites: Vec<SuiteSpec>,
+    /// What is kept for readers that hold an older index.
+    pub retention: Retention,
+}
+
+/// A suite, and what its `Release` says about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SuiteSpec {
+    /// Its name: the directory below `dists/`.
+    pub suite: Suite,
+    /// Its one component.
+    pub component: Component,
+    /// Its architectures, without `all`, whose packages are listed under each of them.
+    pub architectures: Vec<Architecture>,
+    /// `Origin`; left out if empty.
+    pub origin: String,
+    /// `Label`; left out if empty.
+    pub label: String,
+    /// `Codename`; the suite's name if `None`.
+    pub codename: Option<Suite>,
+    /// `Description`; left out if empty.
+    pub description: String,
+    /// Whether a version that it serves means one commit for good. Where it does not, because its pocket allows
+    /// backtracking or is not trusted, its versions are in nobody's way.
+    pub reserves_versions: bool,
+}
+
+impl SuiteSpec {
+    /// Describes the suite of a pocket.
+    #[must_use]
+    pub fn of(pocket: &PocketSpec, origin: &str, label: &str) -> Self {
+        Self {
+            suite: pocket.suite.clone(),
+            component: pocket.component.clone(),
+            architectures: pocket.architectures.clone(),
+            origin: origin.to_owned(),
+            label: label.to_owned(),
+            codename: None,
+            description: format!("what the pocket {} serves", pocket.name),
+            reserves_versions: !pocket.policy.allow_backtracking && pocket.policy.trust == Trust::Full,
+        }
+    }
+}
+
+/// An APT archive on the file system.
+///
+/// Threads and processes may use one archive at the same time: changes wait for each other at a lock that dies
+/// with its owner, and readers wait for nobody.
+#[derive(Debug)]
+pub struct Archive {
+    directory: PathBuf,
+    state: PathBuf,
+    key_file: FileName,
+    suites: BTreeMap<Suite, SuiteSpec>,
+    records: retention::Records,
+    signer: Box<dyn Signer>,
+    /// The tables that were used last, by the sum of the index that they describe.
+    tables: Mutex<BTreeMap<String, Arc<Table>>>,
+}
+
+impl Archive {
+    /// Describes an archive. Nothing is read or written before it is used.
+    #[must_use]
+    pub fn new(spec: ArchiveSpec, signer: Box<dyn Signer>) -> Self {
+        let ArchiveSpec { directory, state, key_file, suites, retention } = spec;
+        Self {
+            records: retention::Records::new(state.join("generations"), retention),
+            directory,
+            state,
+            key_file,
+            suites: suites.into_iter().map(|it| (it.suite.clone(), it)).collect(),
+            signer,
+            tables: Mutex::default(),
+        }
+    }
+
+    /// Makes what is missing: directories, the key file, and each suite, signed, so that clients can use it before
+    /// anything is published. A suite whose description has changed is published again with the new one.
+    ///
+    /// # Errors
+    /// A directory cannot be written, the private one lies below the served one, or nothing can be signed.
+    pub fn initialize(&self) -> Result<(), PublishError> {
+        Ok(self.try_initialize()?)
+    }
+
+    fn try_initialize(&self) -> Result<(), ArchiveError> {
+        if self.state.starts_with(&self.directory) {
+            return Err(ArchiveError::Exposed { path: self.state.clone() });
+        }
+        for directory in [&self.directory, &self.state, &self.state.join("tables")] {
+            durable::create_directory(directory)?;
+        }
+        let _lock = self.lock()?;
+        let key_path = self.directory.join(self.key_file.as_str());
+        if std::fs::read(&key_path).ok().as_deref() != Some(self.signer.public_key().as_bytes()) {
+            durable::write(&key_path, self.signer.public_key().as_bytes())?;
+        }
+        for suite in self.suites.values() {
+            self.refresh_description(suite)?;
+        }
+        Ok(())
+    }
+
+    /// Returns the directory that a web server serves.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    fn lock(&self) -> Result<Lock, ArchiveError> {
+        Ok(Lock::wait(&self.state.join("lock"))?)
+    }
+
+    fn suite(&self, suite: &Suite) -> Result<&SuiteSpec, ArchiveError> {
+        self.suites.get(suite).ok_or_else(|| ArchiveError::UnknownSuite { suite: suite.clone() })
+    }
+
+    fn suite_directory(&self, suite: &Suite) -> PathBuf {
+        self.directory.join("dists").join(suite.as_str())
+    }
+}
+
+impl Publisher for Archive {
+    fn publish(&self, artifacts: &BuildArtifacts) -> Result<(), PublishError> {
+        self.publish_artifacts(artifacts)
+    }
+
+    fn copy(&self, plan: &CopyPlan) -> Result<(), PublishError> {
+        self.copy_held(plan)
+    }
+
+    fn held(&self, suite: &Suite, package: &PackageName) -> Result<Option<Held>, PublishError> {
+        Ok(self.read_held(suite, package)?)
+    }
+
+    fn contents(&self, suite: &Suite) -> Result<Vec<Held>, PublishError> {
+        Ok(self.read_contents(suite)?)
+    }
+}
+
+/// Why the archive could not be read or changed.
+#[derive(Debug, thiserror::Error)]
+enum ArchiveError {
+    #[error("cannot read {}", path.display())]
+    Read { path: PathBuf, source: io::Error },
+    #[error("cannot write a copy of {}", path.display())]
+    Write { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Durable(#[from] DurableError),
+    #[error(transparent)]
+    Sign(#[from] SignError),
+    #[error("the archive is damaged: {} {problem}; restore it from a backup", path.display())]
+    Damaged { path: PathBuf, problem: String },
+    #[error("{} changed after it was verified", path.display())]
+    Changed { path: PathBuf },
+    #[error("the suite {suite} is not configured; add its pocket to the configuration")]
+    UnknownSuite { suite: Suite },
+    #[error("{} lies in the directory that is served; choose a private one", path.display())]
+    Exposed { path: PathBuf },
+}
+
+impl ArchiveError {
+    fn read(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Read { path, source }
+    }
+
+    fn write(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Write { path, source }
+    }
+
+    fn damaged(path: &Path, problem: impl Display) -> Self {
+        Self::Damaged { path: path.to_owned(), problem: problem.to_string() }
+    }
+}
+
+impl From<ArchiveError> for PublishError {
+    fn from(error: ArchiveError) -> Self {
+        Self::Backend(Box::new(error))
+    }
+}

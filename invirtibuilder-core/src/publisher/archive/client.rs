@@ -1,0 +1,43 @@
+//! What a client needs to use a suite.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use super::{Archive, SuiteSpec};
+use crate::error::PublishError;
+use crate::names::Suite;
+
+/// How a client knows the archive's key (sources.list(5), `Signed-By`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SignedBy {
+    /// A file on the client.
+    File(PathBuf),
+    /// The key itself, which apt reads from version 2.4 on.
+    Inline,
+}
+
+impl Archive {
+    /// Returns the `.sources` file that makes a client use a suite (sources.list(5), deb822 style).
+    ///
+    /// # Errors
+    /// The suite is not configured.
+    pub fn sources(&self, suite: &Suite, uri: &str, signed_by: &SignedBy) -> Result<String, PublishError> {
+        let SuiteSpec { suite, component, architectures, .. } = self.suite(suite)?;
+        let architectures = architectures.iter().map(AsRef::as_ref).collect::<Vec<&str>>().join(" ");
+        let mut text = format!(
+            "Types: deb deb-src\nURIs: {uri}\nSuites: {suite}\nComponents: {component}\nArchitectures: {architectures}\n"
+        );
+        match signed_by {
+            SignedBy::File(path) => {
+                let _ = writeln!(text, "Signed-By: {}", path.display());
+            }
+            SignedBy::Inline => {
+                text.push_str("Signed-By:\n");
+                for line in self.signer.public_key().lines() {
+                    let _ = writeln!(text, " {}", if line.is_empty() { "." } else { line });
+                }
+            }
+        }
+        Ok(text)
+    }
+}

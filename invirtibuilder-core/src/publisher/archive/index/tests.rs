@@ -1,0 +1,107 @@
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn stanza(name: &str, source: &str, version: u32) -> Stanza {
+    let text = format!(
+        "Package: {name}\nSource: {source}\nVersion: {version}\nDescription: {}\n",
+        "words ".repeat(40).trim()
+    );
+    Stanza { key: Key::new(name, source), text }
+}
+
+fn decode_xz(stream: &[u8]) -> String {
+    let mut text = String::new();
+    liblzma::read::XzDecoder::new(stream).read_to_string(&mut text).unwrap();
+    text
+}
+
+fn published(built: Built) -> Published {
+    Published { table: Arc::new(built.table), gz: built.gz, xz: Some(built.xz) }
+}
+
+fn fresh(stanzas: &[Stanza]) -> Built {
+    Published::default().rebuild(Change { source: None, insert: stanzas }).unwrap()
+}
+
+fn many(count: usize) -> Vec<Stanza> {
+    (0..count).map(|it| stanza(&format!("package-{it:05}"), &format!("package-{it:05}"), 1)).collect()
+}
+
+#[test]
+fn both_compressed_forms_have_the_text_that_the_sum_is_of() {
+    for count in [0, 1, 700] {
+        let stanzas = many(count);
+        let text: String = stanzas.iter().map(|it| format!("{}\n", it.text)).collect();
+        let built = fresh(&stanzas);
+        assert_eq!(decode_member(&built.gz).unwrap(), text);
+        assert_eq!(decode_xz(&built.xz), text);
+        assert_eq!(built.text, Sum::of(text.as_bytes()));
+    }
+}
+
+#[test]
+fn a_change_compresses_few_blocks_and_keeps_the_bytes_of_the_others() {
+    let old = published(fresh(&many(2000)));
+    let insert = [stanza("package-01000", "package-01000", 2)];
+    let change = Change { source: Some("package-01000"), insert: &insert };
+    let parts = old.parts(change, &sorted(&insert)).unwrap();
+    let compressed = parts.iter().filter(|it| matches!(it, Part::New(_))).count();
+    assert!(parts.len() > 10, "{} blocks", parts.len());
+    assert!(compressed <= 2, "{compressed} of {} blocks were compressed again", parts.len());
+}
+
+#[test]
+fn a_change_that_changes_nothing_makes_no_index() {
+    let stanzas = many(300);
+    let old = published(fresh(&stanzas));
+    let change = Change { source: Some("package-00100"), insert: &stanzas[100..101] };
+    assert!(old.change(change).unwrap().is_none());
+    let absent = Change { source: Some("absent"), insert: &[] };
+    assert!(old.change(absent).unwrap().is_none());
+}
+
+#[test]
+fn a_lost_table_is_made_again_from_the_index() {
+    let old = published(fresh(&many(500)));
+    let recovered = Published::recover(old.gz.clone(), old.xz.clone()).unwrap();
+    assert_eq!(recovered.table, old.table);
+    assert_eq!(recovered.xz, old.xz);
+}
+
+#[test]
+fn an_xz_form_that_does_not_fit_is_made_again() {
+    let (old, other) = (published(fresh(&many(500))), fresh(&many(499)));
+    let recovered = Published::recover(old.gz.clone(), Some(other.xz)).unwrap();
+    assert_eq!(recovered.xz, None);
+    let built = recovered.change(Change { source: None, insert: &[] }).unwrap().unwrap();
+    assert_eq!(Some(built.xz), old.xz);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(20))]
+    #[test]
+    fn the_bytes_depend_on_the_paragraphs_and_not_on_the_changes_that_led_there(
+        steps in prop::collection::vec((0_u32..120, 0_u32..3, 0_u32..4), 1..40),
+    ) {
+        let mut model: BTreeMap<Key, Stanza> = BTreeMap::new();
+        let mut index = published(fresh(&[]));
+        for (source, version, binaries) in steps {
+            let source = format!("s{source}");
+            let insert: Vec<_> =
+                (0..binaries * 9).map(|it| stanza(&format!("b{}-{source}", it * 7 % 13), &source, version)).collect();
+            let insert: Vec<_> = insert.into_iter().map(|it| (it.key.clone(), it)).collect::<BTreeMap<_, _>>().into_values().collect();
+            model.retain(|key, _| key.source() != source);
+            model.extend(insert.iter().map(|it| (it.key.clone(), it.clone())));
+            if let Some(built) = index.change(Change { source: Some(&source), insert: &insert }).unwrap() {
+                index = published(built);
+            }
+            let stanzas: Vec<Stanza> = model.values().cloned().collect();
+            let wanted = fresh(&stanzas);
+            prop_assert_eq!(&wanted.gz, &index.gz);
+            prop_assert_eq!(Some(&wanted.xz), index.xz.as_ref());
+        }
+    }
+}

@@ -1,0 +1,275 @@
+//! The paragraphs of the indices `Packages` and `Sources`: made from control files, and read again.
+//!
+//! Never reads or writes a file. What a control file says about its own place or hashes is never believed.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+
+use crate::control::{BinaryControl, SourceControl};
+use crate::job::Artifact;
+use crate::names::{CommitId, PackageName};
+use crate::policy::Held;
+
+/// The fields of a `Packages` paragraph that the archive alone sets.
+const OURS_IN_PACKAGES: &[&str] = &["filename", "size", "md5sum", "sha1", "sha256", "sha512"];
+
+/// The fields of a `Sources` paragraph that the archive alone sets.
+const OURS_IN_SOURCES: &[&str] = &[
+    "source",
+    "package",
+    "directory",
+    "priority",
+    "section",
+    "files",
+    "checksums-sha1",
+    "checksums-sha256",
+    "checksums-sha512",
+    "git-commit",
+];
+
+/// What the paragraphs of an index are sorted by: the package's name, and the source package that it is of.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Key {
+    name: String,
+    /// `None` where it has the package's name.
+    source: Option<String>,
+}
+
+impl Key {
+    pub(super) fn new(name: &str, source: &str) -> Self {
+        Self { name: name.to_owned(), source: (name != source).then(|| source.to_owned()) }
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(super) fn source(&self) -> &str {
+        self.source.as_deref().unwrap_or(&self.name)
+    }
+}
+
+/// One paragraph of an index.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Stanza {
+    pub(super) key: Key,
+    /// Its lines, each with its end; none is empty.
+    pub(super) text: String,
+}
+
+/// A file that a paragraph names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct PoolFile {
+    /// Its path below the archive.
+    pub(super) path: String,
+    /// Its SHA-256 sum.
+    pub(super) sha256: String,
+}
+
+impl PoolFile {
+    /// Returns the last component of its path.
+    pub(super) fn name(&self) -> &str {
+        self.path.rsplit('/').next().unwrap_or_default()
+    }
+}
+
+impl Stanza {
+    /// Reads a paragraph; `None` if it names no package.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let name = field(text, "Package")?;
+        let source = field(text, "Source").and_then(|it| it.split_whitespace().next()).unwrap_or(name);
+        Some(Self { key: Key::new(name, source), text: format!("{}\n", text.trim_end_matches('\n')) })
+    }
+
+    /// Makes the `Packages` paragraph of a binary package that lies in `directory` of the archive.
+    ///
+    /// # Errors
+    /// Why the control file cannot be part of an index.
+    pub(super) fn of_binary(control: &BinaryControl, directory: &str) -> Result<Self, String> {
+        let file = control.artifact();
+        let place = format!(
+            "Filename: {directory}/{}\nSize: {}\nMD5sum: {}\nSHA256: {}\n",
+            file.name, file.size, file.md5, file.sha256
+        );
+        let (mut text, mut placed) = (String::new(), false);
+        for (name, lines) in fields(control.text())? {
+            if OURS_IN_PACKAGES.contains(&name.as_str()) {
+                continue;
+            }
+            if name == "description" && !placed {
+                text.push_str(&place);
+                placed = true;
+            }
+            text.push_str(lines);
+        }
+        if !text.ends_with('\n') {
+            text.push('\n');
+        }
+        if !placed {
+            text.push_str(&place);
+        }
+        Ok(Self { key: Key::new(control.package().as_str(), control.source().as_str()), text })
+    }
+
+    /// Makes the `Sources` paragraph of a source package that lies in `directory` of the archive.
+    ///
+    /// # Errors
+    /// Why the `.dsc` cannot be part of an index.
+    pub(super) fn of_source(
+        control: &SourceControl,
+        commit: &CommitId,
+        directory: &str,
+    ) -> Result<Self, String> {
+        let package = control.package();
+        let mut text = format!("Package: {package}\n");
+        let (mut seen, mut listed) = (BTreeSet::new(), None);
+        for (name, value) in control.paragraph().iter() {
+            let lower = name.to_ascii_lowercase();
+            check_text(value)?;
+            if !seen.insert(lower.clone()) {
+                return Err(format!("its .dsc has the field {name} twice"));
+            }
+            if lower == "package-list" {
+                listed = priority_and_section(value, package);
+            }
+            if !OURS_IN_SOURCES.contains(&lower.as_str()) {
+                push_field(&mut text, name, value);
+            }
+        }
+        push_field(&mut text, "Git-Commit", control.paragraph().get("Git-Commit").unwrap_or(commit.as_str()));
+        let sums: [(&str, fn(&Artifact) -> &String); 2] =
+            [("Files", |it| &it.md5), ("Checksums-Sha256", |it| &it.sha256)];
+        for (field, sum) in sums {
+            let _ = writeln!(text, "{field}:");
+            for file in control.files() {
+                let _ = writeln!(text, " {} {} {}", sum(file), file.size, file.name);
+            }
+        }
+        push_field(&mut text, "Directory", directory);
+        if let Some((priority, section)) = listed {
+            push_field(&mut text, "Priority", &priority);
+            push_field(&mut text, "Section", &section);
+        }
+        Ok(Self { key: Key::new(package.as_str(), package.as_str()), text })
+    }
+
+    /// Returns the first line of a field.
+    pub(super) fn field(&self, name: &str) -> Option<&str> {
+        field(&self.text, name)
+    }
+
+    /// Returns the files that it names: one of a `Packages` paragraph, several of a `Sources` paragraph.
+    pub(super) fn files(&self) -> Vec<PoolFile> {
+        if let Some(path) = self.field("Filename") {
+            let sha256 = self.field("SHA256").unwrap_or_default().to_owned();
+            return vec![PoolFile { path: path.to_owned(), sha256 }];
+        }
+        let directory = self.field("Directory").unwrap_or_default();
+        let sums = self.text.lines().skip_while(|it| *it != "Checksums-Sha256:").skip(1);
+        let sums = sums.take_while(|it| it.starts_with(' '));
+        let file = |line: &str| {
+            let mut words = line.split_whitespace();
+            let (sha256, name) = (words.next()?, words.nth(1)?);
+            Some(PoolFile { path: format!("{directory}/{name}"), sha256: sha256.to_owned() })
+        };
+        sums.filter_map(file).collect()
+    }
+
+    /// Reads a `Sources` paragraph as what a suite holds; `None` if it is malformed.
+    pub(super) fn held(&self) -> Option<Held> {
+        Some(Held {
+            package: self.key.name().parse().ok()?,
+            version: self.field("Version")?.parse().ok()?,
+            commit: self.field("Git-Commit").and_then(|it| it.parse().ok()),
+        })
+    }
+}
+
+/// Returns the paragraphs of an index's text.
+pub(super) fn split(text: &str) -> impl Iterator<Item = &str> {
+    text.split("\n\n").map(|it| it.trim_matches('\n')).filter(|it| !it.is_empty())
+}
+
+/// Returns the first line of a field's value in a paragraph.
+pub(super) fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    let line = text.lines().find(|line| {
+        let bytes = line.as_bytes();
+        bytes.get(name.len()) == Some(&b':')
+            && bytes.get(..name.len()).is_some_and(|it| it.eq_ignore_ascii_case(name.as_bytes()))
+    })?;
+    line.get(name.len() + 1..).map(str::trim)
+}
+
+fn push_field(text: &mut String, name: &str, value: &str) {
+    let mut lines = value.lines();
+    let _ = writeln!(text, "{name}: {}", lines.next().unwrap_or_default());
+    // The end of the line after the name would be a blank that nobody means.
+    if text.ends_with(": \n") {
+        text.truncate(text.len() - 2);
+        text.push('\n');
+    }
+    for line in lines {
+        let _ = writeln!(text, " {}", if line.trim().is_empty() { "." } else { line });
+    }
+}
+
+/// Splits a control file into its fields: the name in lower case, and the lines.
+///
+/// # Errors
+/// It is something that two readers could read as two things: an index made of it could name packages that
+/// nobody checked.
+fn fields(text: &str) -> Result<Vec<(String, &str)>, String> {
+    check_text(text)?;
+    let (mut found, mut begin, mut at): (Vec<(String, &str)>, usize, usize) = (Vec::new(), 0, 0);
+    let mut names = BTreeSet::new();
+    let mut name: Option<String> = None;
+    for line in text.split_inclusive('\n') {
+        if line.trim().is_empty() {
+            return Err("its control file has an empty line, and so two paragraphs".to_owned());
+        }
+        if !line.starts_with([' ', '\t']) {
+            if let Some(name) = name.take() {
+                found.push((name, text.get(begin..at).unwrap_or_default()));
+            }
+            begin = at;
+            let Some((new, _)) = line.split_once(':') else {
+                return Err(format!(
+                    "its control file has the line {:?}, which is no field",
+                    line.trim_end()
+                ));
+            };
+            let new = new.to_ascii_lowercase();
+            if new.starts_with('#') || !names.insert(new.clone()) {
+                return Err(format!("its control file has the field {new} twice, or a comment"));
+            }
+            name = Some(new);
+        } else if name.is_none() {
+            return Err("its control file begins with a continued line".to_owned());
+        }
+        at += line.len();
+    }
+    if let Some(name) = name {
+        found.push((name, text.get(begin..).unwrap_or_default()));
+    }
+    Ok(found)
+}
+
+fn check_text(text: &str) -> Result<(), String> {
+    match text.chars().find(|c| c.is_control() && !matches!(c, '\n' | '\t')) {
+        Some(c) => Err(format!("its control file has the control character {c:?}")),
+        None => Ok(()),
+    }
+}
+
+/// Reads a `Package-List` (dsc(5)): of the binary package that has the source's name, or else of the first.
+fn priority_and_section(list: &str, package: &PackageName) -> Option<(String, String)> {
+    let words = |line: &str| {
+        let mut words = line.split_whitespace().map(str::to_owned);
+        Some((words.next()?, words.nth(1)?, words.next()?))
+    };
+    let mut lines = list.lines().filter_map(words);
+    let first = lines.next()?;
+    let named = std::iter::once(first.clone()).chain(lines).find(|it| it.0 == package.as_str());
+    let (_, section, priority) = named.unwrap_or(first);
+    Some((priority, section))
+}
