@@ -78,6 +78,9 @@ impl Sample {
     }
 
     /// Returns the plan to publish it in a pocket.
+    ///
+    /// # Panics
+    /// Never: the names in it are well formed.
     #[must_use]
     pub fn plan(&self, pocket: &PocketSpec) -> BuildPlan {
         let request = Request {
@@ -119,9 +122,8 @@ impl Sample {
     /// # Errors
     /// The files cannot be written, or the publisher does not take them.
     pub fn publish(&self, publisher: &dyn Publisher, pocket: &PocketSpec) -> Result<(), PublishError> {
-        let failed = |e| PublishError::Backend(e);
-        let directory = tempfile::tempdir().map_err(|e| failed(e.into()))?;
-        publisher.publish(&self.build(pocket, directory.path()).map_err(failed)?)
+        let directory = tempfile::tempdir().map_err(|e| PublishError::Backend(e.into()))?;
+        publisher.publish(&self.build(pocket, directory.path()).map_err(PublishError::Backend)?)
     }
 }
 
