@@ -66,9 +66,8 @@ fn measure(size: usize) -> Result<(), BoxError> {
     let mut cold = Vec::new();
     let mut copy = Vec::new();
     for round in 0..ROUNDS {
-        for (times, archive) in [(&mut publish, &archive), (&mut cold, &open()?)] {
-            let name =
-                format!("p{:05}-new{}", (round * 7919 + times.len()) % size.max(1), times.len() + round);
+        for (kind, times, archive) in [("warm", &mut publish, &archive), ("cold", &mut cold, &open()?)] {
+            let name = format!("p{:05}-{kind}{round}", (round * 7919) % size.max(1));
             let sample = Sample::new(&name, "1.0", "");
             let files = tempfile::tempdir()?;
             let artifacts = sample.build(&unstable(), files.path())?;

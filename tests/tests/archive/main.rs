@@ -1,5 +1,9 @@
 //! The native archive, as real apt, gpgv, gzip and xz see it.
-#![allow(clippy::disallowed_methods, reason = "these tests play the part of the outside world")]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "these tests play the part of the outside world"
+)]
 
 mod interruption;
 mod world;
