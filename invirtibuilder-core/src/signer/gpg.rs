@@ -1,4 +1,4 @@
-//! GnuPG as the signer: the key stays with `gpg-agent`, or on its card.
+//! `GnuPG` as the signer: the key stays with `gpg-agent`, or on its card.
 //!
 //! Never uses a signature that `gpgv` has not verified.
 
@@ -16,10 +16,10 @@ use crate::durable;
 use crate::names::NameError;
 use crate::process::{Command, ProcessError};
 
-/// The longest path of a GnuPG home, in bytes: the agent's socket in it must fit the 108 of unix(7).
+/// The longest path of a `GnuPG` home, in bytes: the agent's socket in it must fit the 108 of unix(7).
 const LONGEST_HOME: usize = 85;
 
-/// The full fingerprint of an OpenPGP key: 40 or 64 upper-case hexadecimal digits.
+/// The full fingerprint of an `OpenPGP` key: 40 or 64 upper-case hexadecimal digits.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Fingerprint(String);
 
@@ -54,7 +54,7 @@ impl fmt::Display for Fingerprint {
     }
 }
 
-/// Signs with one or more keys of a GnuPG home directory, without a passphrase or with one that its agent knows.
+/// Signs with one or more keys of a `GnuPG` home directory, without a passphrase or with one that its agent knows.
 #[derive(Debug)]
 pub struct GpgSigner {
     home: PathBuf,
@@ -93,7 +93,7 @@ impl GpgSigner {
     /// its fingerprint. The home is made if it is missing.
     ///
     /// # Errors
-    /// The path of the home is too long for the agent's socket, or GnuPG failed.
+    /// The path of the home is too long for the agent's socket, or `GnuPG` failed.
     pub fn generate(home: &Path, user_id: &str) -> Result<Fingerprint, SignError> {
         let unusable =
             |e: durable::DurableError| SignError::Home { home: home.to_owned(), problem: format!("{e}") };
@@ -113,33 +113,31 @@ impl GpgSigner {
     }
 
     /// Runs gpg on the text, and gpgv on what it made.
-    fn run(&self, mode: &str, text: &NamedTempFile, release: &str) -> Result<Vec<u8>, SignError> {
+    fn run(&self, form: Form, text: &NamedTempFile, release: &str) -> Result<Vec<u8>, SignError> {
         let keys = self.fingerprints.iter().flat_map(|it| ["--local-user", it.as_str()]);
         let input = File::open(text.path()).map_err(self.temporary())?;
-        let made = gpg(&self.home)
-            .args(["--digest-algo", "SHA512", "--armor", "--no-tty", "--output", "-"])
+        let signed = gpg(&self.home)
+            .args(["--digest-algo", "SHA512", "--armor", "--output", "-"])
             .args(keys)
-            .arg(mode)
+            .arg(form.option())
             .stdin(input)
             .run();
-        let made = made.map_err(|e| self.explain(e))?;
-        let (keyring, signature) = (self.file(&self.keyring)?, self.file(&made)?);
-        let verifier = Command::new("gpgv").arg("--keyring").arg(keyring.path());
-        let verified = if mode == "--clearsign" {
-            verifier.args(["--output", "-", "--"]).arg(signature.path()).run()
-        } else {
-            verifier.arg("--").args([signature.path(), text.path()]).run()
+        let signed = signed.map_err(|e| self.explain(e))?;
+        let (keyring, signature) = (self.file(&self.keyring)?, self.file(&signed)?);
+        let gpgv = Command::new("gpgv").arg("--keyring").arg(keyring.path());
+        let answer = match form {
+            Form::Inline => gpgv.args(["--output", "-", "--"]).arg(signature.path()).run(),
+            Form::Detached => gpgv.arg("--").args([signature.path(), text.path()]).run(),
         };
-        let problem = match verified {
-            Ok(signed) if mode == "--clearsign" && signed != release.as_bytes() => {
+        let problem = match answer {
+            Ok(read) if form == Form::Inline && read != release.as_bytes() => {
                 "the signed text differs from the text that was to be signed".to_owned()
             }
-            Ok(_) => return Ok(made),
+            Ok(_) => return Ok(signed),
             Err(ProcessError::Failed { stderr, .. }) => stderr,
             Err(other) => return Err(other.into()),
         };
-        let fingerprint = self.names();
-        Err(SignError::Unverified { fingerprint, problem })
+        Err(SignError::Unverified { fingerprint: self.names(), problem })
     }
 
     /// Tells why a key that could be used when it was opened cannot be used now.
@@ -170,8 +168,8 @@ impl Signer for GpgSigner {
         let text = self.file(release.as_bytes())?;
         // The two are independent, and starting programs is most of what they cost.
         std::thread::scope(|scope| {
-            let detached = scope.spawn(|| self.run("--detach-sign", &text, release));
-            let inline = self.run("--clearsign", &text, release)?;
+            let detached = scope.spawn(|| self.run(Form::Detached, &text, release));
+            let inline = self.run(Form::Inline, &text, release)?;
             let detached = detached.join().unwrap_or_else(|e| std::panic::resume_unwind(e))?;
             Ok(Signed { inline, detached })
         })
@@ -179,6 +177,22 @@ impl Signer for GpgSigner {
 
     fn public_key(&self) -> &str {
         &self.public_key
+    }
+}
+
+/// How a signature goes with its text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    Inline,
+    Detached,
+}
+
+impl Form {
+    fn option(self) -> &'static str {
+        match self {
+            Self::Inline => "--clearsign",
+            Self::Detached => "--detach-sign",
+        }
     }
 }
 

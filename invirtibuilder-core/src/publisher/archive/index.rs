@@ -10,7 +10,7 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 
 use super::stanza::{Key, Stanza, split};
-use super::table::{Block, Table};
+use super::table::{Block, HashState, Table};
 use super::xz;
 use crate::control::hex;
 
@@ -39,6 +39,8 @@ pub(super) struct Published {
     pub(super) gz: Vec<u8>,
     /// `None` if it is lost or damaged; then all of it is compressed again.
     pub(super) xz: Option<Vec<u8>>,
+    /// Whether its blocks are not cut as this module cuts them, because something else made it.
+    foreign: bool,
 }
 
 /// An index to be published.
@@ -69,6 +71,11 @@ impl Change<'_> {
 }
 
 impl Published {
+    /// Takes an index whose table is known.
+    pub(super) fn new(table: Arc<Table>, gz: Vec<u8>, xz: Option<Vec<u8>>) -> Self {
+        Self { table, gz, xz, foreign: false }
+    }
+
     /// Reads an index without its table, from its gzip members and the index of its xz stream.
     ///
     /// # Errors
@@ -76,6 +83,7 @@ impl Published {
     pub(super) fn recover(gz: Vec<u8>, xz: Option<Vec<u8>>) -> io::Result<Self> {
         let mut sizes = xz.as_deref().and_then(xz::read_index).unwrap_or_default().into_iter();
         let (mut rest, mut blocks, mut matches) = (gz.as_slice(), Vec::new(), xz.is_some());
+        let (mut hash, mut foreign) = (Sha256::new(), false);
         while !rest.is_empty() {
             let mut decoder = flate2::bufread::GzDecoder::new(rest);
             let mut text = String::new();
@@ -90,14 +98,18 @@ impl Published {
             let text_length = text.len() as u64;
             let (xz_unpadded, uncompressed) = sizes.next().unwrap_or_default();
             matches &= uncompressed == text_length;
-            let gz = Sum::of(member);
-            blocks.push(Block { keys, text_length, gz_length: gz.size, gz_sha256: gz.sha256, xz_unpadded });
+            foreign |= keys.iter().skip(1).any(begins_block);
+            hash.update(text.as_bytes());
+            let (gz, text_state) = (Sum::of(member), HashState::of(&hash));
+            let (gz_length, gz_sha256) = (gz.size, gz.sha256);
+            blocks.push(Block { keys, text_length, gz_length, gz_sha256, xz_unpadded, text_state });
         }
         matches &= sizes.next().is_none();
         if !blocks.iter().flat_map(|it| &it.keys).is_sorted() {
             return Err(io::Error::other("it is not sorted by package"));
         }
-        Ok(Self { table: Arc::new(Table { blocks }), gz, xz: xz.filter(|_| matches) })
+        let xz = xz.filter(|_| matches && !foreign);
+        Ok(Self { table: Arc::new(Table { blocks }), gz, xz, foreign })
     }
 
     /// Returns the paragraphs of a source package.
@@ -160,8 +172,8 @@ impl Published {
     /// Cuts the changed text into blocks, and tells which of them are there already.
     fn parts(&self, change: Change<'_>, insert: &[&Stanza]) -> io::Result<Vec<Part>> {
         let blocks = &self.table.blocks;
-        let mut dirty: Vec<bool> =
-            blocks.iter().map(|it| it.keys.iter().any(|key| change.removes(key))).collect();
+        let is_dirty = |it: &Block| self.foreign || it.keys.iter().any(|key| change.removes(key));
+        let mut dirty: Vec<bool> = blocks.iter().map(is_dirty).collect();
         for stanza in insert {
             if let Some(it) = dirty.get_mut(self.table.block_for(&stanza.key)) {
                 *it = true;
@@ -179,7 +191,7 @@ impl Published {
         let mut insert = insert.iter().copied().peekable();
         for (at, is_dirty) in dirty.iter().enumerate() {
             let first = blocks.get(at).and_then(|it| it.keys.first());
-            if first.is_some_and(|it| cutter.would_cut(it)) {
+            if !is_dirty && first.is_some_and(|it| cutter.would_cut(it)) {
                 cutter.cut();
             }
             if !is_dirty && cutter.open.is_empty() {
@@ -202,52 +214,98 @@ impl Published {
         Ok(cutter.parts)
     }
 
+    /// Puts the blocks together: what is there is copied, and what is not is compressed.
     fn assemble(&self, parts: &[Part]) -> io::Result<Built> {
-        let (mut gz, mut xz) = (Vec::with_capacity(self.gz.len()), xz::header());
-        let mut text_sum = (Sha256::new(), 0);
-        let mut blocks = Vec::with_capacity(parts.len());
+        let mut assembly = Assembly::new(self.gz.len());
         let mut places = Places::default();
-        let old_places: Vec<(u64, u64)> = self.table.blocks.iter().map(|it| places.next(it)).collect();
-        for part in parts {
-            let (text, keys, known) = match part {
-                Part::Old(at) => (self.text(*at)?, None, self.table.blocks.get(*at).zip(old_places.get(*at))),
-                Part::New(stanzas) => {
-                    let text = stanzas.iter().map(|it| format!("{}\n", it.text)).collect();
-                    (text, Some(stanzas.iter().map(|it| it.key.clone()).collect()), None)
+        let old: Vec<(&Block, Place)> = self.table.blocks.iter().map(|it| (it, places.next(it))).collect();
+        let mut is_prefix = true;
+        for (at, part) in parts.iter().enumerate() {
+            is_prefix &= matches!(part, Part::Old(number) if *number == at);
+            match part {
+                Part::Old(number) => {
+                    let (block, place) = old.get(*number).ok_or_else(shorter)?;
+                    let gz = slice(&self.gz, place.gz, block.gz_length)?;
+                    let xz = self.xz.as_ref();
+                    let xz = xz.map(|it| slice(it, place.xz, xz::padded(block.xz_unpadded))).transpose()?;
+                    // Up to the first change the text is what it was, and so is its hash.
+                    let state = if is_prefix { block.text_state.resume() } else { None };
+                    assembly.keep(block, gz, xz, state)?;
                 }
-            };
-            text_sum.0.update(text.as_bytes());
-            text_sum.1 += text.len() as u64;
-            let gz_begin = gz.len();
-            match known {
-                Some((block, at)) => gz.extend_from_slice(slice(&self.gz, at.0, block.gz_length)?),
-                None => encode_member(&mut gz, text.as_bytes())?,
+                Part::New(stanzas) => assembly.add(stanzas)?,
             }
-            let xz_unpadded = match (known, &self.xz) {
-                (Some((block, at)), Some(old)) => {
-                    xz.extend_from_slice(slice(old, at.1, xz::padded(block.xz_unpadded))?);
-                    block.xz_unpadded
-                }
-                _ => {
-                    let encoded = xz::encode_block(text.as_bytes())?;
-                    xz.extend_from_slice(&encoded.bytes);
-                    encoded.unpadded
-                }
-            };
-            let member = Sum::of(gz.get(gz_begin..).unwrap_or_default());
-            blocks.push(Block {
-                keys: keys.or_else(|| known.map(|it| it.0.keys.clone())).unwrap_or_default(),
-                text_length: text.len() as u64,
-                gz_length: member.size,
-                gz_sha256: member.sha256,
-                xz_unpadded,
-            });
         }
+        assembly.finish()
+    }
+}
+
+/// An index that is being put together.
+#[derive(Debug)]
+struct Assembly {
+    blocks: Vec<Block>,
+    gz: Vec<u8>,
+    xz: Vec<u8>,
+    text: Sha256,
+}
+
+impl Assembly {
+    fn new(capacity: usize) -> Self {
+        Self { blocks: Vec::new(), gz: Vec::with_capacity(capacity), xz: xz::header(), text: Sha256::new() }
+    }
+
+    /// Adds a block that is compressed already; `state` is where hashing is after it, if nothing before it changed.
+    fn keep(&mut self, old: &Block, gz: &[u8], xz: Option<&[u8]>, state: Option<Sha256>) -> io::Result<()> {
+        let mut block = old.clone();
+        let text = if state.is_none() || xz.is_none() { Some(decode_member(gz)?) } else { None };
+        if let Some(state) = state {
+            self.text = state;
+        } else {
+            self.text.update(text.as_deref().unwrap_or_default());
+            block.text_state = HashState::of(&self.text);
+        }
+        self.gz.extend_from_slice(gz);
+        if let Some(xz) = xz {
+            self.xz.extend_from_slice(xz);
+        } else {
+            block.xz_unpadded = self.add_xz(text.as_deref().unwrap_or_default())?;
+        }
+        self.blocks.push(block);
+        Ok(())
+    }
+
+    /// Adds a block that has to be compressed.
+    fn add(&mut self, stanzas: &[Stanza]) -> io::Result<()> {
+        let text: String = stanzas.iter().flat_map(|it| [it.text.as_str(), "\n"]).collect();
+        self.text.update(text.as_bytes());
+        let begin = self.gz.len();
+        encode_member(&mut self.gz, text.as_bytes())?;
+        let member = Sum::of(self.gz.get(begin..).unwrap_or_default());
+        let xz_unpadded = self.add_xz(&text)?;
+        self.blocks.push(Block {
+            keys: stanzas.iter().map(|it| it.key.clone()).collect(),
+            text_length: text.len() as u64,
+            gz_length: member.size,
+            gz_sha256: member.sha256,
+            xz_unpadded,
+            text_state: HashState::of(&self.text),
+        });
+        Ok(())
+    }
+
+    fn add_xz(&mut self, text: &str) -> io::Result<u64> {
+        let encoded = xz::encode_block(text.as_bytes())?;
+        self.xz.extend_from_slice(&encoded.bytes);
+        Ok(encoded.unpadded)
+    }
+
+    fn finish(self) -> io::Result<Built> {
+        let Self { blocks, mut gz, mut xz, text } = self;
         if blocks.is_empty() {
             encode_member(&mut gz, b"")?;
         }
         xz.extend(xz::trailer(blocks.iter().map(|it| (it.xz_unpadded, it.text_length))));
-        let text = Sum { sha256: hex(&text_sum.0.finalize()), size: text_sum.1 };
+        let size = blocks.iter().map(|it| it.text_length).sum();
+        let text = Sum { sha256: hex(&text.finalize()), size };
         let (gz_sum, xz_sum) = (Sum::of(&gz), Sum::of(&xz));
         Ok(Built { table: Table { blocks }, text, gz, gz_sum, xz, xz_sum })
     }
@@ -268,21 +326,28 @@ enum Part {
     New(Vec<Stanza>),
 }
 
-/// Where the gzip member and the xz block of each block begin.
+/// Where the gzip member and the xz block of a block begin.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    gz: u64,
+    xz: u64,
+}
+
+/// The places of blocks that follow each other.
 #[derive(Debug)]
-struct Places(u64, u64);
+struct Places(Place);
 
 impl Default for Places {
     fn default() -> Self {
-        Self(0, xz::HEADER_LENGTH as u64)
+        Self(Place { gz: 0, xz: xz::HEADER_LENGTH as u64 })
     }
 }
 
 impl Places {
-    fn next(&mut self, block: &Block) -> (u64, u64) {
-        let place = (self.0, self.1);
-        self.0 += block.gz_length;
-        self.1 += xz::padded(block.xz_unpadded);
+    fn next(&mut self, block: &Block) -> Place {
+        let place = self.0;
+        self.0.gz += block.gz_length;
+        self.0.xz += xz::padded(block.xz_unpadded);
         place
     }
 }
@@ -327,7 +392,11 @@ fn begins_block(key: &Key) -> bool {
 fn slice(bytes: &[u8], begin: u64, length: u64) -> io::Result<&[u8]> {
     let range = usize::try_from(begin).ok().zip(usize::try_from(length).ok());
     let found = range.and_then(|(begin, length)| bytes.get(begin..begin.checked_add(length)?));
-    found.ok_or_else(|| io::Error::other("it is shorter than its table says"))
+    found.ok_or_else(shorter)
+}
+
+fn shorter() -> io::Error {
+    io::Error::other("it is shorter than its table says")
 }
 
 fn encode_member(into: &mut Vec<u8>, text: &[u8]) -> io::Result<()> {

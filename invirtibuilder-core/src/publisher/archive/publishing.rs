@@ -1,13 +1,14 @@
 //! From built packages to a suite's next indices.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use super::pool::{self, Present, Upload};
 use super::release::Kind;
 use super::stanza::{PoolFile, Stanza};
 use super::switch::{Current, Entries, Replacement};
 use super::{Archive, ArchiveError, SuiteSpec};
-use crate::control::BinaryControl;
+use crate::control::{BinaryControl, Changes};
 use crate::durable;
 use crate::error::PublishError;
 use crate::names::{Architecture, Suite};
@@ -116,9 +117,9 @@ fn entries(suite: &SuiteSpec, artifacts: &BuildArtifacts, directory: &str) -> Re
     let source = Stanza::of_source(artifacts.source(), plan.commit(), directory).map_err(unfit)?;
     entries.insert(Kind::Source, vec![source]);
     let mut seen = BTreeSet::new();
-    for control in artifacts.builds().iter().flat_map(|it| it.binaries()) {
+    for control in artifacts.builds().iter().flat_map(Changes::binaries) {
         let name = &control.artifact().name;
-        if name.as_str().ends_with(".udeb") {
+        if Path::new(name.as_str()).extension().is_some_and(|it| it == "udeb") {
             return Err(unfit(format!("packages of the installer, such as {name}, are not supported yet")));
         }
         if !seen.insert(name.as_str()) {
@@ -134,7 +135,9 @@ fn entries(suite: &SuiteSpec, artifacts: &BuildArtifacts, directory: &str) -> Re
             list.push(stanza.clone());
         }
     }
-    entries.values_mut().for_each(|it| it.sort_by(|a, b| a.key.cmp(&b.key)));
+    for stanzas in entries.values_mut() {
+        stanzas.sort_by(|a, b| a.key.cmp(&b.key));
+    }
     Ok(entries)
 }
 
@@ -164,7 +167,7 @@ pub(super) fn check_owners(
         let Some(index) = current.indices.get(kind) else { continue };
         for stanza in stanzas {
             let named = index.named(stanza.key.name());
-            let named = named.map_err(|e| ArchiveError::damaged(std::path::Path::new(&kind.path()), e))?;
+            let named = named.map_err(|e| ArchiveError::damaged(Path::new(&kind.path()), e))?;
             let is_same = |it: &&Stanza| {
                 it.key.source() != stanza.key.source() && it.field("Version") == stanza.field("Version")
             };

@@ -101,7 +101,7 @@ impl Archive {
             return self.recover(suite, release, kind, listed);
         };
         let gz = self.read_listed(suite, listed)?;
-        Ok(Published { table, gz, xz: self.read_xz(suite, release, kind) })
+        Ok(Published::new(table, gz, self.read_xz(suite, release, kind)))
     }
 
     /// Reads a whole index whose table is lost, and makes the table again.

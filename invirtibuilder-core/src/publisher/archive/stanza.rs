@@ -125,6 +125,7 @@ impl Stanza {
         let (mut seen, mut listed) = (BTreeSet::new(), None);
         for (name, value) in control.paragraph().iter() {
             let lower = name.to_ascii_lowercase();
+            check_name(name)?;
             check_text(value)?;
             if !seen.insert(lower.clone()) {
                 return Err(format!("its .dsc has the field {name} twice"));
@@ -137,14 +138,8 @@ impl Stanza {
             }
         }
         push_field(&mut text, "Git-Commit", control.paragraph().get("Git-Commit").unwrap_or(commit.as_str()));
-        let sums: [(&str, fn(&Artifact) -> &String); 2] =
-            [("Files", |it| &it.md5), ("Checksums-Sha256", |it| &it.sha256)];
-        for (field, sum) in sums {
-            let _ = writeln!(text, "{field}:");
-            for file in control.files() {
-                let _ = writeln!(text, " {} {} {}", sum(file), file.size, file.name);
-            }
-        }
+        push_sums(&mut text, "Files", control.files(), |it| &it.md5);
+        push_sums(&mut text, "Checksums-Sha256", control.files(), |it| &it.sha256);
         push_field(&mut text, "Directory", directory);
         if let Some((priority, section)) = listed {
             push_field(&mut text, "Priority", &priority);
@@ -200,6 +195,13 @@ pub(super) fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     line.get(name.len() + 1..).map(str::trim)
 }
 
+fn push_sums(text: &mut String, field: &str, files: &[Artifact], sum: impl Fn(&Artifact) -> &str) {
+    let _ = writeln!(text, "{field}:");
+    for file in files {
+        let _ = writeln!(text, " {} {} {}", sum(file), file.size, file.name);
+    }
+}
+
 fn push_field(text: &mut String, name: &str, value: &str) {
     let mut lines = value.lines();
     let _ = writeln!(text, "{name}: {}", lines.next().unwrap_or_default());
@@ -238,9 +240,10 @@ fn fields(text: &str) -> Result<Vec<(String, &str)>, String> {
                     line.trim_end()
                 ));
             };
+            check_name(new)?;
             let new = new.to_ascii_lowercase();
-            if new.starts_with('#') || !names.insert(new.clone()) {
-                return Err(format!("its control file has the field {new} twice, or a comment"));
+            if !names.insert(new.clone()) {
+                return Err(format!("its control file has the field {new} twice"));
             }
             name = Some(new);
         } else if name.is_none() {
@@ -252,6 +255,14 @@ fn fields(text: &str) -> Result<Vec<(String, &str)>, String> {
         found.push((name, text.get(begin..).unwrap_or_default()));
     }
     Ok(found)
+}
+
+/// Refuses a name that apt would read as another one: it passes over blanks before the colon.
+fn check_name(name: &str) -> Result<(), String> {
+    if !name.is_empty() && !name.starts_with('#') && name.bytes().all(|c| c.is_ascii_graphic()) {
+        return Ok(());
+    }
+    Err(format!("its control file has {name:?} in the place of a field's name (Debian Policy 5.1)"))
 }
 
 fn check_text(text: &str) -> Result<(), String> {
@@ -272,4 +283,60 @@ fn priority_and_section(list: &str, package: &PackageName) -> Option<(String, St
     let named = std::iter::once(first.clone()).chain(lines).find(|it| it.0 == package.as_str());
     let (_, section, priority) = named.unwrap_or(first);
     Some((priority, section))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(text: &str) -> Result<Vec<String>, String> {
+        Ok(fields(text)?.into_iter().map(|it| it.0).collect())
+    }
+
+    #[test]
+    fn a_control_file_keeps_every_field_with_all_its_lines() {
+        let text = "Package: hello\nX-Unknown: 1\nDescription: short\n long\n .\n end";
+        let found = fields(text).unwrap();
+        assert_eq!(names(text).unwrap(), ["package", "x-unknown", "description"]);
+        assert_eq!(found[2].1, "Description: short\n long\n .\n end");
+    }
+
+    #[test]
+    fn a_control_file_that_two_readers_could_read_as_two_things_is_refused() {
+        for text in [
+            "Package: hello\n\nPackage: sudo",
+            "Package: hello\n \nPackage: sudo",
+            "Package: hello\n\t\nPackage: sudo",
+            "Package: hello\r\n\r\nPackage: sudo",
+            "Package: hello\npackage: sudo",
+            "Package: hello\nFilename : pool/evil.deb",
+            "Package: hello\n#comment: x",
+            "Package: hello\nno field",
+            " continued",
+            "Package: hello\0",
+        ] {
+            assert!(fields(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_source_paragraph_tells_its_version_commit_and_files() {
+        let commit = "0123456789012345678901234567890123456789";
+        let text = format!(
+            "Package: hello\nVersion: 1.0\nGit-Commit: {commit}\nChecksums-Sha256:\n ab 3 hello_1.0.dsc\n cd 4 hello_1.0.tar.xz\nDirectory: pool/main/h/hello\n"
+        );
+        let stanza = Stanza::parse(&text).unwrap();
+        let held = stanza.held().unwrap();
+        assert_eq!((held.version.as_str(), held.commit.unwrap().as_str()), ("1.0", commit));
+        let paths: Vec<_> = stanza.files().into_iter().map(|it| it.path).collect();
+        assert_eq!(paths, ["pool/main/h/hello/hello_1.0.dsc", "pool/main/h/hello/hello_1.0.tar.xz"]);
+    }
+
+    #[test]
+    fn section_and_priority_come_from_the_binary_package_that_has_the_name_of_the_source() {
+        let list = "\nhello-doc deb doc optional arch=all\nhello deb devel extra arch=any";
+        let of = |name: &str| priority_and_section(list, &name.parse().unwrap()).unwrap();
+        assert_eq!(of("hello"), ("extra".to_owned(), "devel".to_owned()));
+        assert_eq!(of("other"), ("optional".to_owned(), "doc".to_owned()));
+    }
 }

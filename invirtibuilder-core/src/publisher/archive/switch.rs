@@ -105,7 +105,7 @@ impl Archive {
         let text = release.to_text();
         let signed = self.signer.sign(&text)?;
 
-        let record = self.record(suite, current, source, &entries, &release, &paths)?;
+        let record = record(suite, current, source, &entries, &release, &paths)?;
         let mut first = files;
         first.push(self.records.stage(suite.suite.as_str(), now, &record)?);
         let mut links: Vec<(PathBuf, PathBuf)> = Vec::new();
@@ -149,29 +149,6 @@ impl Archive {
         Ok(durable::sync_directory(&self.suite_directory(suite))?)
     }
 
-    /// Notes what a publication makes superfluous, and what it adds.
-    fn record(
-        &self,
-        suite: &SuiteSpec,
-        current: &Current,
-        source: Option<&PackageName>,
-        entries: &Entries,
-        release: &Release,
-        arriving: &[String],
-    ) -> Result<Record, ArchiveError> {
-        let mut record = Record::default();
-        let below = format!("dists/{}", suite.suite);
-        let all = current.release.iter().chain([release]).flat_map(|it| &it.files);
-        record.indices.extend(all.map(|it| format!("{below}/{}", it.by_hash())));
-        if let Some(source) = source {
-            let old = current.entries(source)?;
-            let files = old.values().chain(entries.values()).flatten().flat_map(Stanza::files);
-            let paths = files.map(|it| it.path).chain(arriving.iter().cloned());
-            record.pool.extend(paths.map(|it| (it, source.to_string())));
-        }
-        Ok(record)
-    }
-
     /// Removes what no index and no kept record names any longer.
     fn expire(&self, suite: &Suite, now: Timestamp) -> Result<(), ArchiveError> {
         let expired = self.records.expired(suite.as_str(), now)?;
@@ -193,7 +170,9 @@ impl Archive {
             for kind in kinds.chain([Kind::Source]) {
                 for source in sources.iter().filter_map(|it| it.parse().ok()) {
                     let entries = self.lookup(&suite, &release, &kind, &source)?;
-                    entries.iter().flat_map(Stanza::files).for_each(|it| drop(pool.remove(&it.path)));
+                    for file in entries.iter().flat_map(Stanza::files) {
+                        pool.remove(&file.path);
+                    }
                 }
             }
         }
@@ -214,6 +193,28 @@ impl Archive {
         }
         Ok(suites)
     }
+}
+
+/// Notes what a publication makes superfluous, and what it adds.
+fn record(
+    suite: &SuiteSpec,
+    current: &Current,
+    source: Option<&PackageName>,
+    entries: &Entries,
+    release: &Release,
+    arriving: &[String],
+) -> Result<Record, ArchiveError> {
+    let mut record = Record::default();
+    let below = format!("dists/{}", suite.suite);
+    let all = current.release.iter().chain([release]).flat_map(|it| &it.files);
+    record.indices.extend(all.map(|it| format!("{below}/{}", it.by_hash())));
+    if let Some(source) = source {
+        let old = current.entries(source)?;
+        let files = old.values().chain(entries.values()).flatten().flat_map(Stanza::files);
+        let paths = files.map(|it| it.path).chain(arriving.iter().cloned());
+        record.pool.extend(paths.map(|it| (it, source.to_string())));
+    }
+    Ok(record)
 }
 
 /// Makes the indices that change, side by side.

@@ -5,6 +5,7 @@
 
 use std::fmt::Write as _;
 
+use sha2::digest::common::hazmat::{SerializableState, SerializedState};
 use sha2::{Digest, Sha256};
 
 use super::stanza::Key;
@@ -26,6 +27,27 @@ pub(super) struct Block {
     pub(super) gz_sha256: String,
     /// The bytes of its xz block, without padding.
     pub(super) xz_unpadded: u64,
+    /// Where hashing the index's text is after this block.
+    pub(super) text_state: HashState,
+}
+
+/// The state of a SHA-256 computation, in hexadecimal digits, from which it can go on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct HashState(String);
+
+impl HashState {
+    pub(super) fn of(hash: &Sha256) -> Self {
+        Self(hex(&hash.serialize()))
+    }
+
+    /// Returns the computation; `None` if this is not the state of one.
+    pub(super) fn resume(&self) -> Option<Sha256> {
+        let digits = self.0.as_bytes().chunks(2);
+        let bytes: Option<Vec<u8>> =
+            digits.map(|it| u8::from_str_radix(std::str::from_utf8(it).ok()?, 16).ok()).collect();
+        let state = SerializedState::<Sha256>::try_from(bytes?.as_slice()).ok()?;
+        Sha256::deserialize(&state).ok()
+    }
 }
 
 /// The blocks of an index, in their order.
@@ -49,8 +71,9 @@ impl Table {
     pub(super) fn to_text(&self) -> String {
         let mut text = format!("{FORMAT}\n");
         for block in &self.blocks {
-            let Block { text_length, gz_length, gz_sha256, xz_unpadded, .. } = block;
-            let _ = writeln!(text, "B {text_length} {gz_length} {gz_sha256} {xz_unpadded}");
+            let Block { text_length, gz_length, gz_sha256, xz_unpadded, text_state, .. } = block;
+            let state = &text_state.0;
+            let _ = writeln!(text, "B {text_length} {gz_length} {gz_sha256} {xz_unpadded} {state}");
             for key in &block.keys {
                 let _ = writeln!(text, "K {} {}", key.name(), key.source());
             }
@@ -79,6 +102,7 @@ impl Table {
                     gz_length: words.next()?.parse().ok()?,
                     gz_sha256: words.next()?.to_owned(),
                     xz_unpadded: words.next()?.parse().ok()?,
+                    text_state: HashState(words.next()?.to_owned()),
                 }),
                 "K" => blocks.last_mut()?.keys.push(Key::new(words.next()?, words.next()?)),
                 _ => return None,
@@ -99,6 +123,7 @@ mod tests {
             gz_length: 5,
             gz_sha256: "ab".to_owned(),
             xz_unpadded: 3,
+            text_state: HashState::of(&Sha256::new()),
         };
         Table { blocks: vec![block(&[("a", "a"), ("c", "x")]), block(&[("e", "e")])] }
     }
@@ -115,6 +140,14 @@ mod tests {
         assert_eq!(Table::parse(&text[..text.len() / 2]), None);
         assert_eq!(Table::parse(&text.replace("K e", "K f")), None);
         assert_eq!(Table::parse(""), None);
+    }
+
+    #[test]
+    fn hashing_goes_on_where_it_was() {
+        let state = HashState::of(&Sha256::new().chain_update("some text, "));
+        let resumed = state.resume().unwrap().chain_update("and more");
+        assert_eq!(resumed.finalize(), Sha256::digest("some text, and more"));
+        assert!(HashState("0f".to_owned()).resume().is_none());
     }
 
     #[test]

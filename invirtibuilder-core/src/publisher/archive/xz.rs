@@ -144,7 +144,9 @@ mod tests {
     fn stream_of(texts: &[&[u8]]) -> Vec<u8> {
         let blocks: Vec<_> = texts.iter().map(|it| encode_block(it).unwrap()).collect();
         let mut stream = header();
-        blocks.iter().for_each(|it| stream.extend_from_slice(&it.bytes));
+        for block in &blocks {
+            stream.extend_from_slice(&block.bytes);
+        }
         let sizes: Vec<_> =
             blocks.iter().zip(texts).map(|(it, text)| (it.unpadded, text.len() as u64)).collect();
         stream.extend(trailer(sizes.into_iter()));

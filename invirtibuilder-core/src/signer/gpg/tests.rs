@@ -12,11 +12,11 @@ fn home() -> tempfile::TempDir {
 fn a_generated_key_signs_and_its_public_key_verifies() {
     let home = home();
     let fingerprint = GpgSigner::generate(home.path(), "A test <test@example.org>").unwrap();
-    let signer = GpgSigner::open(home.path(), &[fingerprint]).unwrap();
-    let signed = signer.sign(TEXT).unwrap();
+    let gpg = GpgSigner::open(home.path(), &[fingerprint]).unwrap();
+    let signed = gpg.sign(TEXT).unwrap();
     assert!(String::from_utf8_lossy(&signed.inline).contains(TEXT));
     assert!(signed.detached.starts_with(b"-----BEGIN PGP SIGNATURE-----"));
-    assert!(signer.public_key().starts_with("-----BEGIN PGP PUBLIC KEY BLOCK-----"));
+    assert!(gpg.public_key().starts_with("-----BEGIN PGP PUBLIC KEY BLOCK-----"));
     let left = std::fs::read_dir(home.path()).unwrap();
     let left =
         left.filter(|it| it.as_ref().unwrap().file_name().to_string_lossy().starts_with(".tmp")).count();
