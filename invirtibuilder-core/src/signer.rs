@@ -1,6 +1,7 @@
 //! Signers: who vouches for what the archive serves.
 
 mod gpg;
+mod on_demand;
 
 use std::fmt::Debug;
 use std::path::PathBuf;
@@ -8,6 +9,7 @@ use std::path::PathBuf;
 use crate::process::ProcessError;
 
 pub use gpg::{Fingerprint, GpgSigner};
+pub use on_demand::GpgOnDemand;
 
 /// Signs the `Release` file of a suite.
 ///
@@ -19,7 +21,7 @@ pub trait Signer: Debug + Send + Sync {
     /// Signs a text whose lines end with a line feed and without a blank.
     fn sign(&self, release: &str) -> Result<Signed, SignError>;
     /// Returns the public key, ASCII-armored.
-    fn public_key(&self) -> &str;
+    fn public_key(&self) -> Result<String, SignError>;
 }
 
 /// A text's signatures.

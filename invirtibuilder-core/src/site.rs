@@ -167,10 +167,7 @@ impl Site {
     /// # Errors
     /// All rules that it breaks, at once; then nothing is queued, and the hooks hear of the refusal.
     pub fn submit(&self, words: Words<'_>) -> Result<Submitted, SiteError> {
-        let request = match self.read_request(words) {
-            Ok(request) => request,
-            Err(rejection) => return Err(rejection.into()),
-        };
+        let request = self.read_request(words)?;
         let verdict = match self.pipeline.judge(&request) {
             Ok((verdict, _)) => verdict,
             Err(StageError::Rejected(rejection)) => {

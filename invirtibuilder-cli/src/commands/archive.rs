@@ -17,7 +17,7 @@ pub(crate) enum Command {
     Sources {
         /// The pocket
         pocket: String,
-        /// Where clients find the archive, such as https://apt.example.org/; default: its directory on this machine
+        /// Where clients find the archive, such as `https://apt.example.org/`; default: its directory on this machine
         #[arg(long)]
         uri: Option<String>,
     },

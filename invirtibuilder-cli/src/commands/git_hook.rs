@@ -52,6 +52,8 @@ pub(crate) fn run(command: Command, context: &Context) -> Answer {
             }
         }
     }
-    refusals.iter().for_each(|it| complain(&it.to_string()));
+    for refusal in &refusals {
+        complain(&refusal.to_string());
+    }
     Ok(if refusals.is_empty() { Exit::Done } else { Exit::Rejected })
 }

@@ -152,8 +152,9 @@ impl Archive {
         }
         let _lock = self.lock()?;
         let key_path = self.directory.join(self.key_file.as_str());
-        if std::fs::read(&key_path).ok().as_deref() != Some(self.signer.public_key().as_bytes()) {
-            durable::write(&key_path, self.signer.public_key().as_bytes())?;
+        let key = self.signer.public_key()?.into_bytes();
+        if std::fs::read(&key_path).ok().as_ref() != Some(&key) {
+            durable::write(&key_path, &key)?;
         }
         for suite in self.suites.values() {
             self.refresh_description(suite)?;

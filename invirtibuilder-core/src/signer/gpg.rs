@@ -175,8 +175,8 @@ impl Signer for GpgSigner {
         })
     }
 
-    fn public_key(&self) -> &str {
-        &self.public_key
+    fn public_key(&self) -> Result<String, SignError> {
+        Ok(self.public_key.clone())
     }
 }
 

@@ -74,7 +74,7 @@ fn directory(subject: &str, path: &Path) -> Finding {
 
 fn archive_key(config: &Config) -> Finding {
     match parts::check_key(config) {
-        Ok(_) => Finding::ok("archive key", config.publisher.key.clone().unwrap_or_default()),
+        Ok(()) => Finding::ok("archive key", config.publisher.key.clone().unwrap_or_default()),
         Err(e) => {
             let remedy = format!(
                 "list the keys with `gpg --homedir {} --list-secret-keys`, and name one as publisher.key",

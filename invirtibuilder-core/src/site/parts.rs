@@ -19,7 +19,7 @@ use crate::publisher::archive::{Archive, ArchiveSpec, Retention, SuiteSpec};
 use crate::queue::directory::DirectoryQueue;
 use crate::repository::Repositories;
 use crate::repository::push_policy::PushPolicy;
-use crate::signer::{Fingerprint, GpgSigner, Signer};
+use crate::signer::{Fingerprint, GpgOnDemand, Signer};
 
 /// The file in the archive that has its public key.
 const KEY_FILE: &str = "archive-key.asc";
@@ -30,7 +30,7 @@ fn part<E: Into<BoxError>>(part: &'static str) -> impl FnOnce(E) -> SiteError {
 
 /// Opens a site.
 ///
-/// Nothing here is slow: what takes time, such as asking GnuPG for a key, waits until somebody needs it.
+/// Nothing here is slow: what takes time, such as asking `gpg` for a key, waits until somebody needs it.
 pub(super) fn open(config: Config) -> Result<Site, SiteError> {
     let git = git(&config)?;
     let archive = Arc::new(archive(&config)?);
@@ -91,12 +91,12 @@ pub(super) fn signer(config: &Config) -> Result<Box<dyn Signer>, BoxError> {
         "publisher.key names no key; name one by its fingerprint, as `gpg --list-secret-keys` prints it",
     )?;
     let fingerprint: Fingerprint = key.parse()?;
-    Ok(Box::new(GpgSigner::open(&config.paths.gnupg, &[fingerprint])?))
+    Ok(Box::new(GpgOnDemand::new(&config.paths.gnupg, &[fingerprint])))
 }
 
 /// Looks for the archive's key now.
 pub(super) fn check_key(config: &Config) -> Result<(), BoxError> {
-    signer(config).map(drop)
+    signer(config)?.public_key().map(drop).map_err(Into::into)
 }
 
 /// Returns the builder.

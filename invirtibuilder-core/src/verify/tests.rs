@@ -31,11 +31,12 @@ fn a_pocket_that_is_the_same_everywhere_has_no_difference() {
     assert_eq!(found(&git, &served), []);
 }
 
+type Change<'a> = &'a dyn Fn(&mut PocketContents, &mut Vec<Held>);
+
 #[test]
 fn every_way_to_differ_is_named() {
     let (other, version): (_, Version) = (commit_id("two"), "1.0".parse().unwrap());
     let hello = package("hello");
-    type Change<'a> = &'a dyn Fn(&mut PocketContents, &mut Vec<Held>);
     let cases: &[(Change<'_>, Vec<Kind>)] = &[
         (&|_, served| served.clear(), vec![Kind::NotServed { branch: commit() }]),
         (

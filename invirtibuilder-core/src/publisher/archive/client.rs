@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use super::{Archive, SuiteSpec};
+use super::{Archive, ArchiveError, SuiteSpec};
 use crate::error::PublishError;
 use crate::names::Suite;
 
@@ -33,7 +33,7 @@ impl Archive {
             }
             SignedBy::Inline => {
                 text.push_str("Signed-By:\n");
-                for line in self.signer.public_key().lines() {
+                for line in self.signer.public_key().map_err(ArchiveError::from)?.lines() {
                     let _ = writeln!(text, " {}", if line.is_empty() { "." } else { line });
                 }
             }

@@ -16,7 +16,7 @@ fn a_generated_key_signs_and_its_public_key_verifies() {
     let signed = gpg.sign(TEXT).unwrap();
     assert!(String::from_utf8_lossy(&signed.inline).contains(TEXT));
     assert!(signed.detached.starts_with(b"-----BEGIN PGP SIGNATURE-----"));
-    assert!(gpg.public_key().starts_with("-----BEGIN PGP PUBLIC KEY BLOCK-----"));
+    assert!(gpg.public_key().unwrap().starts_with("-----BEGIN PGP PUBLIC KEY BLOCK-----"));
     let left = std::fs::read_dir(home.path()).unwrap();
     let left =
         left.filter(|it| it.as_ref().unwrap().file_name().to_string_lossy().starts_with(".tmp")).count();
