@@ -17,7 +17,7 @@ use std::time::Duration;
 use invirtibuilder_core::conformance::publisher::{self as conformance, Sample, stable, unstable};
 use invirtibuilder_core::error::PublishError;
 use invirtibuilder_core::publisher::Publisher;
-use invirtibuilder_core::publisher::archive::Retention;
+use invirtibuilder_core::publisher::archive::{Retention, SuiteSpec};
 use invirtibuilder_core::states::CopyPlan;
 
 use world::{Server, World, expect};
@@ -227,6 +227,24 @@ fn everything_derived_may_be_lost() {
 }
 
 #[test]
+fn a_suite_that_gains_an_architecture_lists_there_what_runs_anywhere() {
+    let world = World::new();
+    hello("1.0").publish(&world.archive(), &stable()).unwrap();
+    let mut suite = SuiteSpec::of(&stable(), "A test", "Test");
+    suite.architectures.push("arm64".parse().unwrap());
+    let archive = world.archive_of("archive", Retention::default(), vec![suite]);
+    let listed = |architecture: &str| {
+        let index = world.path(&format!("dists/stable/main/binary-{architecture}/Packages.xz"));
+        let text = run("xzcat", &[&index]);
+        text.lines().filter_map(|it| it.strip_prefix("Package: ")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(listed("amd64"), ["hello", "hello-doc"]);
+    assert_eq!(listed("arm64"), ["hello-doc"]);
+    assert_eq!(archive.contents(&stable().suite).unwrap(), [hello("1.0").held()]);
+    world.apt("apt", &archive, &stable().suite, &world.file_uri()).run(&["update"]);
+}
+
+#[test]
 fn what_no_kept_publication_names_is_removed_and_nothing_else() {
     let world = World::new();
     let retention = Retention { generations: 2, time: Duration::ZERO };
@@ -299,8 +317,8 @@ fn a_hundred_readers_are_served_whole_archives_while_it_changes_without_pause() 
         };
         let bad = read(("http", &server.uri)) + read(("file", &world.file_uri()));
         done.store(true, Ordering::SeqCst);
-        let published = publisher.join().unwrap();
-        assert_eq!(bad, 0, "of 100 readers, during {published} publications");
-        assert!(published > 10, "{published} publications are no competition");
+        let count = publisher.join().unwrap();
+        assert_eq!(bad, 0, "of 100 readers, during {count} publications");
+        assert!(count > 10, "{count} publications are no competition");
     });
 }

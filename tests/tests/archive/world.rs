@@ -40,14 +40,19 @@ impl World {
 
     /// Makes an archive below a name.
     pub(crate) fn archive_in(&self, name: &str, retention: Retention) -> Archive {
+        let suites = [stable(), unstable()].map(|it| SuiteSpec::of(&it, "A test", "Test"));
+        self.archive_of(name, retention, suites.to_vec())
+    }
+
+    /// Makes an archive of these suites.
+    pub(crate) fn archive_of(&self, name: &str, retention: Retention, suites: Vec<SuiteSpec>) -> Archive {
         let home = self.root.join("gpg");
         let signer = GpgSigner::open(&home, std::slice::from_ref(&self.fingerprint)).unwrap();
-        let suites = [stable(), unstable()].map(|it| SuiteSpec::of(&it, "A test", "Test"));
         let spec = ArchiveSpec {
             directory: self.root.join(name),
             state: self.root.join(format!("{name}-state")),
             key_file: "archive-key.asc".parse().unwrap(),
-            suites: suites.to_vec(),
+            suites,
             retention,
         };
         let archive = Archive::new(spec, Box::new(signer));
