@@ -162,7 +162,8 @@ fn the_source_package_has_the_blobs_bytes_modes_and_links() {
 fn the_dsc_names_the_commit_whatever_the_tree_says() {
     let world = ExporterWorld::new();
     let (_, control) = debian(&hello(), &one());
-    let control = control.replace("Section: misc\n", &format!("Section: misc\nXS-Git-Commit: {}\n", "e".repeat(40)));
+    let control =
+        control.replace("Section: misc\n", &format!("Section: misc\nXS-Git-Commit: {}\n", "e".repeat(40)));
     let commit = world.commit_files(&[("100644", "debian/control", control.as_bytes())]);
     let dsc = world.export(&commit).unwrap();
     let text = std::fs::read_to_string(&dsc).unwrap();
@@ -174,7 +175,8 @@ fn the_dsc_names_the_commit_whatever_the_tree_says() {
 #[test]
 fn attributes_of_the_tree_are_ignored() {
     let world = ExporterWorld::new();
-    let attributes = b"debian export-ignore\n*.txt export-subst eol=crlf ident working-tree-encoding=UTF-16\n";
+    let attributes =
+        b"debian export-ignore\n*.txt export-subst eol=crlf ident working-tree-encoding=UTF-16\n";
     let commit = world.commit_files(&[
         ("100644", ".gitattributes", attributes),
         ("100644", "a.txt", b"$Format:%H$ $Id$\n"),
@@ -194,7 +196,10 @@ fn replace_refs_are_ignored() {
     git(&path, &["config", "core.useReplaceRefs", "true"]);
     git(&path, &["update-ref", &format!("refs/replace/{good}"), evil.as_str()]);
     let blob = |commit: &CommitId| git(&path, &["rev-parse", &format!("{commit}:a")]);
-    git(&path, &["--no-replace-objects", "update-ref", &format!("refs/replace/{}", blob(&evil)), &blob(&good)]);
+    git(
+        &path,
+        &["--no-replace-objects", "update-ref", &format!("refs/replace/{}", blob(&evil)), &blob(&good)],
+    );
     let tree = world.unpack(&world.export(&good).unwrap());
     assert_eq!(std::fs::read(tree.join("a")).unwrap(), b"good\n");
 }
@@ -221,9 +226,8 @@ fn hostile_names_are_refused() {
     let file = blob(&path, b"x");
     let inner = raw_tree(&path, &[("100644", b"config", &file)]);
     let long = vec![b'a'; 300];
-    let names: [&[u8]; 12] = [
-        b".git", b".GIT", b".gIt", b"git~1", b"GIT~1", b".", b"..", b"a/b", b"../x", b".git ", b"", &long,
-    ];
+    let names: [&[u8]; 12] =
+        [b".git", b".GIT", b".gIt", b"git~1", b"GIT~1", b".", b"..", b"a/b", b"../x", b".git ", b"", &long];
     for name in names {
         for (mode, id) in [("100644", &file), ("40000", &inner), ("120000", &file)] {
             let problem = world.refusal(&world.commit_hostile(&[(mode, name, id)]));
@@ -377,11 +381,16 @@ fn impossible_dates_do_not_stop_the_export() {
     let tree = git(&path, &["rev-parse", &format!("{good}^{{tree}}")]);
     for date in ["99999999999999", "-5", "0"] {
         let text = format!("tree {tree}\nauthor A <a@b> {date} +0000\ncommitter A <a@b> {date} +0000\n\nx\n");
-        let id = git_with(&path, &["hash-object", "-t", "commit", "--literally", "-w", "--stdin"], text.as_bytes());
+        let id = git_with(
+            &path,
+            &["hash-object", "-t", "commit", "--literally", "-w", "--stdin"],
+            text.as_bytes(),
+        );
         world.export(&id.parse().unwrap()).unwrap();
     }
     let text = format!("tree {tree}\n\nx\n");
-    let id = git_with(&path, &["hash-object", "-t", "commit", "--literally", "-w", "--stdin"], text.as_bytes());
+    let id =
+        git_with(&path, &["hash-object", "-t", "commit", "--literally", "-w", "--stdin"], text.as_bytes());
     let refused = world.export(&id.parse().unwrap());
     assert!(refused.is_err());
 }
@@ -400,7 +409,8 @@ fn export_as_told() {
 #[test]
 fn the_bytes_do_not_depend_on_the_user_umask_locale_zone_or_place() {
     let world = ExporterWorld::new();
-    let commit = world.commit_files(&[("100755", "ä/run", b"x"), ("120000", "b", b"c"), ("100644", "B", b"")]);
+    let commit =
+        world.commit_files(&[("100755", "ä/run", b"x"), ("120000", "b", b"c"), ("100644", "B", b"")]);
     let program = std::env::current_exe().unwrap();
     let exported = |user: &str, umask: &str, locale: &str, zone: &str| {
         let place = tempfile::tempdir().unwrap();

@@ -7,7 +7,7 @@ use crate::error::ExportError;
 use crate::exporter::Exporter;
 use crate::job::{Job, Request};
 use crate::names::{Architecture, CommitId, PackageName, Version};
-use crate::policy::{Policy, PocketSpec};
+use crate::policy::{PocketSpec, Policy};
 use crate::states::{BuildPlan, SourcePackage};
 
 /// A place with an exporter that is to be checked, and a way to make commits for it.
@@ -32,6 +32,7 @@ pub fn check(world: &dyn World) {
 
 /// Returns the plan to build a commit.
 #[must_use]
+#[allow(clippy::missing_panics_doc, reason = "its literal names are valid")]
 pub fn plan(package: &PackageName, version: &Version, commit: &CommitId) -> BuildPlan {
     let valid = "a literal name is valid";
     let request = Request {
@@ -71,8 +72,7 @@ fn a_commit_becomes_its_source_package_and_nothing_else(world: &dyn World) {
     let dsc = world.exporter().export(&plan, &into).expect("the commit is exported");
     assert_eq!(dsc.parent(), Some(into.as_path()));
     let source = SourcePackage::for_tests(plan, &dsc).expect("the source package matches the plan");
-    let mut named: BTreeSet<String> =
-        source.control().files().iter().map(|it| it.name.to_string()).collect();
+    let mut named: BTreeSet<String> = source.control().files().iter().map(|it| it.name.to_string()).collect();
     named.insert("hello_1.0~rc1.dsc".to_owned());
     assert_eq!(files_of(&into), named);
 }

@@ -46,6 +46,9 @@ fn version(text: &str) -> Version {
 }
 
 /// Makes a proof that a pocket's suite serves a commit, as from the job with this number.
+///
+/// # Panics
+/// The number has more than six digits.
 #[must_use]
 pub fn published(
     pocket: &dyn Pocket,
@@ -174,7 +177,8 @@ fn history_tells_the_latest_first(world: &dyn World) {
     let first = world.commit(&hello, &version("1"), None);
     let second = world.commit(&hello, &version("2"), Some(&first));
     prod.record(&published(prod, &hello, &version("1"), &first, None, 10)).expect("a record succeeds");
-    prod.record(&published(prod, &hello, &version("2"), &second, Some(&first), 11)).expect("a record succeeds");
+    prod.record(&published(prod, &hello, &version("2"), &second, Some(&first), 11))
+        .expect("a record succeeds");
     assert_eq!(told(prod, &hello), [(version("2"), second.clone()), (version("1"), first)]);
     let history = prod.history(1).expect("the history is readable");
     let last = history.first().expect("there is a publication");

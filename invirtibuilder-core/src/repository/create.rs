@@ -42,7 +42,8 @@ pub struct Hooks {
 impl Hooks {
     /// Returns the script of a hook.
     pub(super) fn script(&self, hook: &str) -> Vec<u8> {
-        let mut script = b"#!/bin/sh\n# Pocket branches and version tags are moved by publications only.\nexec ".to_vec();
+        let mut script =
+            b"#!/bin/sh\n# Pocket branches and version tags are moved by publications only.\nexec ".to_vec();
         script.extend(quoted(&self.program));
         script.extend(b" --config ");
         script.extend(quoted(&self.config));

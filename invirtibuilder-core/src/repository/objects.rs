@@ -163,7 +163,8 @@ impl Repository {
         let mut compressed =
             flate2::write::ZlibEncoder::new(Vec::with_capacity(data.len() / 2), flate2::Compression::fast());
         let written = write!(compressed, "{kind} {}\0", data.len()).and_then(|()| compressed.write_all(data));
-        let bytes = written.and_then(|()| compressed.finish()).map_err(self.unreadable("compose an object of"))?;
+        let bytes =
+            written.and_then(|()| compressed.finish()).map_err(self.unreadable("compose an object of"))?;
         let hex = id.to_hex().to_string();
         let (directory, name) = hex.split_at(2);
         let directory = self.path.join("objects").join(directory);

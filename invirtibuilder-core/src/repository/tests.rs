@@ -4,7 +4,7 @@ use gix::ObjectId;
 
 use super::push_policy::{PushPolicy, Update};
 use crate::names::{PocketName, Version};
-use crate::policy::{Policy, PocketSpec};
+use crate::policy::{PocketSpec, Policy};
 
 fn policy(prefix: &str) -> PushPolicy {
     let pocket = |(name, branch): (&str, &str)| PocketSpec {
@@ -17,7 +17,8 @@ fn policy(prefix: &str) -> PushPolicy {
         policy: Policy::default(),
     };
     let pockets = [("prod", "prod"), ("dev", "dev"), ("lts", "release/lts")].map(pocket);
-    let pockets: BTreeMap<PocketName, PocketSpec> = pockets.into_iter().map(|it| (it.name.clone(), it)).collect();
+    let pockets: BTreeMap<PocketName, PocketSpec> =
+        pockets.into_iter().map(|it| (it.name.clone(), it)).collect();
     PushPolicy::new(&pockets, prefix)
 }
 
@@ -66,7 +67,17 @@ fn pocket_branches_and_what_git_could_not_have_beside_them_are_refused() {
 #[test]
 fn names_that_look_like_a_pocket_are_refused() {
     let policy = policy("");
-    for name in ["PROD", "Prod", "pr\u{43e}d", "\u{440}r\u{43e}d", "prod\u{200b}", "pro\u{301}d", "ｐｒｏｄ", "d\u{435}v", "Release/LTS"] {
+    for name in [
+        "PROD",
+        "Prod",
+        "pr\u{43e}d",
+        "\u{440}r\u{43e}d",
+        "prod\u{200b}",
+        "pro\u{301}d",
+        "ｐｒｏｄ",
+        "d\u{435}v",
+        "Release/LTS",
+    ] {
         let text = refusal(&policy, format!("refs/heads/{name}").as_bytes()).unwrap();
         assert!(text.contains("mistaken for"), "{text}");
         assert!(text.is_ascii(), "{text}");
@@ -91,8 +102,19 @@ fn refs_outside_of_branches_and_tags_are_refused() {
     let policy = policy("");
     let replace = format!("refs/replace/{}", "a".repeat(40));
     for name in [
-        replace.as_str(), "refs/notes/commits", "refs/remotes/origin/x", "refs/original/x", "refs/bisect/bad",
-        "refs/worktree/x", "refs/pull/1/head", "refs/stash", "HEAD", "FETCH_HEAD", "config", "refs/heads", "",
+        replace.as_str(),
+        "refs/notes/commits",
+        "refs/remotes/origin/x",
+        "refs/original/x",
+        "refs/bisect/bad",
+        "refs/worktree/x",
+        "refs/pull/1/head",
+        "refs/stash",
+        "HEAD",
+        "FETCH_HEAD",
+        "config",
+        "refs/heads",
+        "",
     ] {
         assert!(refusal(&policy, name.as_bytes()).is_some(), "{name}");
     }
@@ -103,9 +125,19 @@ fn confusing_names_are_refused() {
     let policy = policy("");
     let like_an_id = format!("refs/heads/{}", "0123456789abcdef".repeat(4).get(..40).unwrap());
     for name in [
-        like_an_id.as_str(), "refs/heads/-x", "refs/heads/--help", "refs/heads/a/-rf", "refs/heads/refs/heads/prod",
-        "refs/heads/HEAD", "refs/heads/head", "refs/heads/@", "refs/heads/a\x1b[0m", "refs/heads/a\nb",
-        "refs/tags/-d", "refs/tags/HEAD", "refs/heads/a\u{85}b",
+        like_an_id.as_str(),
+        "refs/heads/-x",
+        "refs/heads/--help",
+        "refs/heads/a/-rf",
+        "refs/heads/refs/heads/prod",
+        "refs/heads/HEAD",
+        "refs/heads/head",
+        "refs/heads/@",
+        "refs/heads/a\x1b[0m",
+        "refs/heads/a\nb",
+        "refs/tags/-d",
+        "refs/tags/HEAD",
+        "refs/heads/a\u{85}b",
     ] {
         assert!(refusal(&policy, name.as_bytes()).is_some(), "{name}");
     }
@@ -114,7 +146,8 @@ fn confusing_names_are_refused() {
 
 #[test]
 fn another_name_of_a_pocket_is_refused() {
-    let update = Update { name: b"refs/heads/alias", old: None, new: None, alias_of: Some(b"refs/heads/prod") };
+    let update =
+        Update { name: b"refs/heads/alias", old: None, new: None, alias_of: Some(b"refs/heads/prod") };
     let text = policy("").check(&update).unwrap_err().to_string();
     assert!(text.contains("only another name of refs/heads/prod"), "{text}");
 }

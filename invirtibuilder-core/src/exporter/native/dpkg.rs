@@ -39,7 +39,9 @@ pub(super) fn build_source(
         .args(["--tar-ignore=debian/files", "-Fdebian", &format!("-DGit-Commit={}", plan.commit()), "-b"])
         .arg(relative);
     command.run().map_err(|e| match e {
-        ProcessError::Failed { stderr, .. } => Problem::Tree(format!("dpkg-source refuses it: {}", told(&stderr))),
+        ProcessError::Failed { stderr, .. } => {
+            Problem::Tree(format!("dpkg-source refuses it: {}", told(&stderr)))
+        }
         other => Problem::Backend(other.into()),
     })?;
     let stem = format!("{}_{}", plan.package(), plan.version().without_epoch());

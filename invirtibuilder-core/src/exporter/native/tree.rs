@@ -114,11 +114,15 @@ impl Walk<'_> {
             if !names.insert(entry.filename.to_vec()) {
                 return problem(&path, "is in its directory twice; look at it with `git fsck`");
             }
-            if LEFT_OUT.iter().any(|it| path.strip_suffix(*it).is_some_and(|rest| rest.is_empty() || rest.ends_with(b"/"))) {
+            if LEFT_OUT
+                .iter()
+                .any(|it| path.strip_suffix(*it).is_some_and(|rest| rest.is_empty() || rest.ends_with(b"/")))
+            {
                 continue;
             }
             if self.listed.len() >= limits.entries {
-                let text = format!("the tree has more than {} files and directories; split it", limits.entries);
+                let text =
+                    format!("the tree has more than {} files and directories; split it", limits.entries);
                 return Err(Problem::Tree(text));
             }
             let id = entry.oid.to_owned();
@@ -129,7 +133,10 @@ impl Walk<'_> {
                 EntryKind::BlobExecutable => Become::File { is_executable: true },
                 EntryKind::Link => Become::Link,
                 EntryKind::Commit => {
-                    return problem(&path, "is a submodule, whose files the commit does not hold; add them instead");
+                    return problem(
+                        &path,
+                        "is a submodule, whose files the commit does not hold; add them instead",
+                    );
                 }
             };
             match becomes {
@@ -149,7 +156,10 @@ impl Walk<'_> {
         };
         self.sizes.insert(id, size);
         if size > limits.file_bytes {
-            return problem(path, &format!("has {size} bytes, more than {}; make it smaller", limits.file_bytes));
+            return problem(
+                path,
+                &format!("has {size} bytes, more than {}; make it smaller", limits.file_bytes),
+            );
         }
         self.total_bytes = self.total_bytes.saturating_add(size);
         if self.total_bytes > limits.total_bytes {
@@ -201,7 +211,12 @@ fn problem<T>(path: &[u8], text: &str) -> Result<T, Problem> {
 
 /// Writes a listed tree to a new directory: files, then links, so that nothing is written through a link, then
 /// the time of everything.
-pub(super) fn write(repository: &Repository, listed: &[Listed], top: &Path, time: i64) -> Result<(), Problem> {
+pub(super) fn write(
+    repository: &Repository,
+    listed: &[Listed],
+    top: &Path,
+    time: i64,
+) -> Result<(), Problem> {
     scratch::create_directory(top, 0o755)?;
     let place = |it: &Listed| top.join(OsStr::from_bytes(&it.path));
     for it in listed {

@@ -22,9 +22,8 @@ pub(super) fn record(site: &GitSite, spec: &PocketSpec, published: &Published) -
 
 /// Moves the pocket's branch and makes the version's tag, in one transaction.
 fn move_refs(site: &GitSite, spec: &PocketSpec, plan: &BuildPlan) -> Result<(), PocketError> {
-    let refused = |problem| {
-        backend(RepositoryError::Refused { path: site.repositories.path(plan.package()), problem })
-    };
+    let refused =
+        |problem| backend(RepositoryError::Refused { path: site.repositories.path(plan.package()), problem });
     let repository = site.repositories.find(plan.package()).map_err(backend)?;
     let repository = repository.ok_or_else(|| {
         refused("the repository is gone; restore it from a clone, then `invirtibuilder repair`".to_owned())

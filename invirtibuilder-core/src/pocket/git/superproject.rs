@@ -110,12 +110,7 @@ fn is_recorded(site: &GitSite, spec: &PocketSpec, published: &Published) -> Resu
 }
 
 /// Makes the package's URL right. Returns whether it was not.
-fn put_url(
-    site: &GitSite,
-    repository: &Repository,
-    package: &PackageName,
-    tree: &mut Tree,
-) -> Result<bool> {
+fn put_url(site: &GitSite, repository: &Repository, package: &PackageName, tree: &mut Tree) -> Result<bool> {
     let old = tree.entries.iter().find(|it| it.filename == GITMODULES);
     let mut urls = match old {
         Some(entry) if entry.mode.is_blob() => gitmodules::parse(&repository.read(entry.oid, Kind::Blob)?),
@@ -134,8 +129,9 @@ fn put_url(
 /// Sets an entry of a tree. Returns whether that changed it.
 fn put(tree: &mut Tree, name: &str, kind: EntryKind, id: ObjectId) -> bool {
     let entry = Entry { mode: kind.into(), filename: name.into(), oid: id };
-    let place =
-        tree.entries.binary_search_by(|it| name_order(&it.filename, it.mode.is_tree(), name.as_bytes(), false));
+    let place = tree
+        .entries
+        .binary_search_by(|it| name_order(&it.filename, it.mode.is_tree(), name.as_bytes(), false));
     match place {
         Ok(at) => match tree.entries.get_mut(at) {
             Some(old) if *old != entry => {
