@@ -264,6 +264,7 @@ pub fn object_id(commit: &CommitId) -> Option<ObjectId> {
 
 /// Returns the commit id of an object id.
 #[must_use]
+#[allow(clippy::missing_panics_doc, reason = "an object id always prints as a commit id")]
 pub fn commit_id(id: ObjectId) -> CommitId {
     id.to_hex().to_string().parse().expect("an object id prints as a commit id")
 }

@@ -68,7 +68,14 @@ fn fetch(into: &Path, from: &str) -> Result<()> {
         .arg(from)
         .args([format!("+refs/heads/*:{ARRIVALS}heads/*"), format!("+refs/tags/*:{ARRIVALS}tags/*")])
         .limits(Limits { time: HOUR, silence: HOUR, ..Limits::default() });
-    command.run().map(drop).map_err(|source| RepositoryError::Fetch { from: from.to_owned(), source })
+    command.run().map(drop).map_err(|source| RepositoryError::Fetch { from: without_password(from), source })
+}
+
+/// Returns a URL without the user and password in it, for people to read.
+fn without_password(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    format!("{scheme}://{}{path}", host.rsplit('@').next().unwrap_or(host))
 }
 
 /// Gives the fetched refs the names that the push policy lets them have, in one file.
@@ -117,5 +124,17 @@ fn allowed_name(
     match other.filter(|it| check(it).is_ok()) {
         Some(other) => Ok(Some((other, refusal.reason))),
         None => Err(refusal.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_password;
+
+    #[test]
+    fn a_password_in_a_url_is_not_shown() {
+        assert_eq!(without_password("https://me:secret@example.org/x@y.git"), "https://example.org/x@y.git");
+        assert_eq!(without_password("/srv/a@b.git"), "/srv/a@b.git");
+        assert_eq!(without_password("https://example.org"), "https://example.org");
     }
 }

@@ -98,10 +98,12 @@ impl Writer<'_> {
         }
         let names: Vec<&str> = changes.iter().map(|it| it.name.as_str()).collect();
         durable::write(&self.repository.path.join(JOURNAL), names.join("\n").as_bytes())?;
-        let changed = self.change_locked(changes);
-        // Also on failure: the locks that were made are in the journal, and no others.
-        let cleaned = self.clean_up();
-        changed.and(cleaned)
+        match self.change_locked(changes) {
+            // Every lock has become its ref; one that is there now is somebody else's.
+            Ok(()) => Ok(durable::remove_file(&self.repository.path.join(JOURNAL))?),
+            // The locks that were made are in the journal, and no others.
+            Err(e) => self.clean_up().and(Err(e)),
+        }
     }
 
     fn change_locked(&self, changes: &[RefChange]) -> Result<()> {
@@ -110,16 +112,17 @@ impl Writer<'_> {
             let path = self.repository.path.join(&change.name);
             let lock = self.take_lock(&change.name, change.new)?;
             let found = self.repository.reference(&change.name)?;
-            if found == Some(change.new) {
-                continue;
-            }
-            if found != change.expected {
+            if found != change.expected && found != Some(change.new) {
                 let RefChange { name, expected, .. } = change.clone();
                 return Err(RepositoryError::Moved { name, expected, found });
             }
             moves.push((lock, path));
         }
         for (lock, path) in moves {
+            // No ref lies below the name, but git leaves the directories of those that did.
+            if path.is_dir() {
+                durable::remove_directory(&path)?;
+            }
             durable::rename(&lock, &path)?;
         }
         Ok(())

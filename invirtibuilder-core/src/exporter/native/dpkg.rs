@@ -5,8 +5,6 @@
 //! a quarter larger. One thread, because xz cuts its output at other places with more, and the bytes must not
 //! depend on the machine's processors. `1.0` knows only gzip.
 
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::Problem;
@@ -31,12 +29,14 @@ pub(super) fn build_source(
         Format::Three => &["--format=3.0 (native)", "-Zxz", "-z1", "--threads-max=1"],
         Format::One => &["--format=1.0", "-sn", "-Zgzip", "-z9"],
     };
+    // One pattern, of what is left out anyway, in the place of dpkg's default list, which drops .gitignore, *.o
+    // and more from the commit's files.
     let command = Command::new("dpkg-source")
         .env("SOURCE_DATE_EPOCH", time.to_string())
         .env("DPKG_ORIGINS_DIR", &origins)
         .current_dir(into)
         .args(how)
-        .args(["-Fdebian", &format!("-DGit-Commit={}", plan.commit()), "-b"])
+        .args(["--tar-ignore=debian/files", "-Fdebian", &format!("-DGit-Commit={}", plan.commit()), "-b"])
         .arg(relative);
     command.run().map_err(|e| match e {
         ProcessError::Failed { stderr, .. } => {
@@ -49,11 +49,7 @@ pub(super) fn build_source(
     let dsc = into.join(format!("{stem}.dsc"));
     for file in [&into.join(format!("{stem}.{extension}")), &dsc] {
         if !file.is_file() {
-            let problem = format!(
-                "dpkg-source made no {}",
-                Path::new(file.file_name().unwrap_or(OsStr::from_bytes(b"file"))).display()
-            );
-            return Err(Problem::Backend(problem.into()));
+            return Err(Problem::Backend(format!("dpkg-source made no {}", file.display()).into()));
         }
         durable::sync_file(file)?;
     }
@@ -67,12 +63,13 @@ fn told(stderr: &str) -> String {
     let errors = stderr.lines().filter(|it| it.starts_with("dpkg-source: error:"));
     let lines: Vec<&str> = errors.map(|it| it.trim_start_matches("dpkg-source: error:").trim()).collect();
     let text = if lines.is_empty() { stderr.trim().to_owned() } else { lines.join("; ") };
-    text.chars()
-        .take(SHOWN)
-        .flat_map(|c| if c == '\n' { ' '.to_string() } else { printable(c) }.chars().collect::<Vec<_>>())
-        .collect()
-}
-
-fn printable(c: char) -> String {
-    if c.is_control() { c.escape_default().to_string() } else { c.to_string() }
+    let mut shown = String::new();
+    for c in text.chars().take(SHOWN) {
+        match c {
+            '\n' => shown.push(' '),
+            c if c.is_control() => shown.extend(c.escape_default()),
+            c => shown.push(c),
+        }
+    }
+    shown
 }

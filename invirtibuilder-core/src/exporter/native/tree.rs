@@ -2,10 +2,11 @@
 //!
 //! Never writes anything of a tree that breaks a rule, and never outside of the given directory.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::rc::Rc;
 
 use gix::ObjectId;
 use gix::objs::tree::EntryKind;
@@ -35,6 +36,15 @@ impl Default for TreeLimits {
     }
 }
 
+/// What dpkg-source keeps out of every source package, in any directory (dpkg-source(1)): what a build or one
+/// person's work tree leaves behind. It is not written either, so that it has no influence.
+const LEFT_OUT: [&[u8]; 4] = [
+    b"debian/source/local-options",
+    b"debian/source/local-patch-header",
+    b"debian/files",
+    b"debian/files.new",
+];
+
 /// What an entry of the tree becomes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Become {
@@ -59,6 +69,9 @@ struct Walk<'a> {
     total_bytes: u64,
     /// Trees to be listed, with their paths and depths.
     pending: Vec<(ObjectId, Vec<u8>, usize)>,
+    /// What was read already: a tree that is too large often is a few trees many times.
+    trees: HashMap<ObjectId, Rc<Vec<u8>>>,
+    sizes: HashMap<ObjectId, u64>,
 }
 
 /// Lists a tree, the outer directories before what is in them.
@@ -68,7 +81,8 @@ pub(super) fn list(
     limits: &TreeLimits,
 ) -> Result<Vec<Listed>, Problem> {
     let pending = vec![(tree, Vec::new(), 0)];
-    let mut walk = Walk { repository, limits, listed: Vec::new(), total_bytes: 0, pending };
+    let (trees, sizes) = (HashMap::new(), HashMap::new());
+    let mut walk = Walk { repository, limits, listed: Vec::new(), total_bytes: 0, pending, trees, sizes };
     while let Some((tree, path, depth)) = walk.pending.pop() {
         walk.list_directory(tree, &path, depth)?;
     }
@@ -81,7 +95,11 @@ impl Walk<'_> {
         if depth > limits.depth {
             return problem(above, &format!("is more than {} directories deep; flatten it", limits.depth));
         }
-        let data = self.repository.read(tree, Kind::Tree)?;
+        let data = match self.trees.get(&tree) {
+            Some(data) => Rc::clone(data),
+            None => Rc::new(self.repository.read(tree, Kind::Tree)?),
+        };
+        self.trees.insert(tree, Rc::clone(&data));
         let mut names = HashSet::new();
         for entry in TreeRefIter::from_bytes(&data, tree.kind()) {
             let Ok(entry) = entry else {
@@ -95,6 +113,12 @@ impl Walk<'_> {
             check_name(entry.filename, &path)?;
             if !names.insert(entry.filename.to_vec()) {
                 return problem(&path, "is in its directory twice; look at it with `git fsck`");
+            }
+            if LEFT_OUT
+                .iter()
+                .any(|it| path.strip_suffix(*it).is_some_and(|rest| rest.is_empty() || rest.ends_with(b"/")))
+            {
+                continue;
             }
             if self.listed.len() >= limits.entries {
                 let text =
@@ -126,7 +150,11 @@ impl Walk<'_> {
 
     fn count(&mut self, path: &[u8], id: ObjectId) -> Result<(), Problem> {
         let limits = self.limits;
-        let size = self.repository.size(id)?;
+        let size = match self.sizes.get(&id) {
+            Some(size) => *size,
+            None => self.repository.size(id)?,
+        };
+        self.sizes.insert(id, size);
         if size > limits.file_bytes {
             return problem(
                 path,

@@ -49,6 +49,6 @@ pub(super) fn parse(
 
 fn fact<T: FromStr>(facts: &str, name: &str) -> Option<T> {
     let lines = facts.split('\n');
-    let value = lines.filter_map(|line| line.strip_prefix(name)?.strip_prefix(": ")).next()?;
+    let value = lines.filter_map(|line| line.strip_prefix(name)).find_map(|rest| rest.strip_prefix(": "))?;
     value.parse().ok()
 }

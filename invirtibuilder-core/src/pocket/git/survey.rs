@@ -103,10 +103,9 @@ fn is_reachable(repository: &Repository, commit: ObjectId) -> Result<bool> {
     }
     let mut tips = Vec::new();
     for (_, id) in repository.references("refs/tags/")? {
-        match repository.peel(id)? {
-            (id, Kind::Commit) => tips.push(id),
-            // A tag of a tree or a blob leads to no commit.
-            _ => continue,
+        // A tag of a tree or a blob leads to no commit.
+        if let (id, Kind::Commit) = repository.peel(id)? {
+            tips.push(id);
         }
     }
     repository.is_reached_from(commit, &tips)
