@@ -1,1 +1,326 @@
-//! The contract of the trait, as functions.
+//! The contract of [`Publisher`], as functions that any backend can be run through.
+//!
+//! The publisher that is given must serve the suites `stable` (trusted, no backtracking) and `unstable`
+//! (backtracking), both with component `main` and architecture `amd64`, and both empty. Each function panics
+//! where the contract is broken.
+
+use std::path::Path;
+
+use crate::error::{BoxError, PublishError};
+use crate::job::{Job, Request};
+use crate::memory::files::{Binary, commit_id, write_build, write_source};
+use crate::names::{Architecture, CommitId, PackageName, Suite, Version};
+use crate::policy::{Held, PocketSpec, Policy};
+use crate::publisher::Publisher;
+use crate::states::{BuildArtifacts, BuildPlan, CopyPlan, SourcePackage};
+
+/// Returns the pocket that publishes in `stable` and does not allow backtracking.
+#[must_use]
+pub fn stable() -> PocketSpec {
+    pocket("prod", "stable", Policy::default())
+}
+
+/// Returns the pocket that publishes in `unstable` and allows backtracking.
+#[must_use]
+pub fn unstable() -> PocketSpec {
+    pocket("dev", "unstable", Policy { allow_backtracking: true, ..Policy::default() })
+}
+
+fn pocket(name: &str, suite: &str, policy: Policy) -> PocketSpec {
+    PocketSpec {
+        name: name.parse().expect("the name is a pocket name"),
+        branch: name.parse().expect("the name is a branch name"),
+        suite: suite.parse().expect("the suite is a suite"),
+        component: "main".parse().expect("main is a component"),
+        architectures: vec!["amd64".parse().expect("amd64 is an architecture")],
+        base: "bookworm".parse().expect("bookworm is a base name"),
+        policy,
+    }
+}
+
+/// A version of a package to publish: a binary package of its own name for `amd64`, and `<package>-doc` for all.
+#[derive(Clone, Debug)]
+pub struct Sample {
+    /// The source package.
+    pub package: PackageName,
+    /// Its version.
+    pub version: Version,
+    /// The commit that it is made from.
+    pub commit: CommitId,
+    /// What its binary packages contain.
+    pub content: String,
+}
+
+impl Sample {
+    /// Describes a version whose commit and content follow from its package, its version and `variant`.
+    ///
+    /// # Panics
+    /// The package or the version is malformed.
+    #[must_use]
+    pub fn new(package: &str, version: &str, variant: &str) -> Self {
+        let facts = format!("{package} {version} {variant}");
+        Self {
+            package: package.parse().expect("the package is well formed"),
+            version: version.parse().expect("the version is well formed"),
+            commit: commit_id(&facts),
+            content: facts,
+        }
+    }
+
+    /// Returns what a suite holds once this is published in it.
+    #[must_use]
+    pub fn held(&self) -> Held {
+        Held {
+            package: self.package.clone(),
+            version: self.version.clone(),
+            commit: Some(self.commit.clone()),
+        }
+    }
+
+    /// Returns the plan to publish it in a pocket.
+    ///
+    /// # Panics
+    /// Never: the names in it are well formed.
+    #[must_use]
+    pub fn plan(&self, pocket: &PocketSpec) -> BuildPlan {
+        let request = Request {
+            pocket: pocket.name.clone(),
+            package: self.package.clone(),
+            commit: self.commit.clone(),
+            principal: "alice@EXAMPLE.ORG".parse().expect("alice is a principal"),
+        };
+        let id = "20261123101500_k3x9ab".parse().expect("it is a job id");
+        BuildPlan::for_tests(
+            Job { id, request, given_back: None },
+            pocket.clone(),
+            self.version.clone(),
+            None,
+        )
+    }
+
+    /// Makes its files in `into`, a directory that exists, as if they had been built for a pocket.
+    ///
+    /// # Errors
+    /// The files cannot be written.
+    pub fn build(&self, pocket: &PocketSpec, into: &Path) -> Result<BuildArtifacts, BoxError> {
+        let dsc = write_source(into, &self.package, &self.version, &self.commit)?;
+        let binary = |name: String, architecture: Architecture| -> Result<Binary, BoxError> {
+            Ok(Binary { package: name.parse()?, architecture, content: self.content.clone() })
+        };
+        let amd64: Architecture = "amd64".parse()?;
+        let binaries = [
+            binary(self.package.to_string(), amd64.clone())?,
+            binary(format!("{}-doc", self.package), Architecture::all())?,
+        ];
+        let changes = write_build(into, &self.package, &self.version, &amd64, &binaries)?;
+        let source = SourcePackage::for_tests(self.plan(pocket), &dsc)?;
+        Ok(BuildArtifacts::for_tests(source, &[changes])?)
+    }
+
+    /// Makes its files in a temporary directory and publishes them.
+    ///
+    /// # Errors
+    /// The files cannot be written, or the publisher does not take them.
+    pub fn publish(&self, publisher: &dyn Publisher, pocket: &PocketSpec) -> Result<(), PublishError> {
+        let directory = tempfile::tempdir().map_err(|e| PublishError::Backend(e.into()))?;
+        publisher.publish(&self.build(pocket, directory.path()).map_err(PublishError::Backend)?)
+    }
+}
+
+/// Runs a publisher, a new one each time, through the whole contract.
+///
+/// # Panics
+/// The contract is broken.
+pub fn all<P: Publisher>(mut make: impl FnMut() -> P) {
+    empty_suites_hold_nothing(&make());
+    what_was_published_is_held(&make());
+    a_later_version_replaces_the_earlier(&make());
+    publishing_again_changes_nothing(&make());
+    packages_lie_side_by_side(&make());
+    suites_are_independent(&make());
+    a_copy_has_the_version_and_the_commit_of_its_original(&make());
+    copying_again_changes_nothing(&make());
+    a_copy_replaces_what_was_there(&make());
+    nothing_that_is_not_held_is_copied(&make());
+    another_version_than_the_held_one_is_not_copied(&make());
+    other_bytes_under_a_reserved_version_are_refused_and_change_nothing(&make());
+    a_backtracking_suite_takes_a_version_again(&make());
+}
+
+/// An empty suite, and one that does not exist, hold nothing.
+///
+/// # Panics
+/// The contract is broken.
+pub fn empty_suites_hold_nothing(publisher: &dyn Publisher) {
+    let hello = Sample::new("hello", "1.0", "");
+    expect_contents(publisher, &stable().suite, &[]);
+    assert_eq!(publisher.held(&stable().suite, &hello.package).expect("a suite can be read"), None);
+    expect_contents(publisher, &"no-such-suite".parse().expect("it is well formed"), &[]);
+}
+
+/// What was published is held, with its commit.
+///
+/// # Panics
+/// The contract is broken.
+pub fn what_was_published_is_held(publisher: &dyn Publisher) {
+    let hello = Sample::new("hello", "1:1.0~rc1-1", "");
+    published(publisher, &hello, &stable());
+    expect_contents(publisher, &stable().suite, &[&hello]);
+}
+
+/// A suite holds one version of a package: the last.
+///
+/// # Panics
+/// The contract is broken.
+pub fn a_later_version_replaces_the_earlier(publisher: &dyn Publisher) {
+    let (old, new) = (Sample::new("hello", "1.0", ""), Sample::new("hello", "1.1", ""));
+    published(publisher, &old, &stable());
+    published(publisher, &new, &stable());
+    expect_contents(publisher, &stable().suite, &[&new]);
+}
+
+/// Publishing is idempotent.
+///
+/// # Panics
+/// The contract is broken.
+pub fn publishing_again_changes_nothing(publisher: &dyn Publisher) {
+    let hello = Sample::new("hello", "1.0", "");
+    published(publisher, &hello, &stable());
+    published(publisher, &hello, &stable());
+    expect_contents(publisher, &stable().suite, &[&hello]);
+}
+
+/// A publication leaves the other packages of its suite as they are, and the contents come in order.
+///
+/// # Panics
+/// The contract is broken.
+pub fn packages_lie_side_by_side(publisher: &dyn Publisher) {
+    let (hello, apple, mango) =
+        (Sample::new("hello", "1.0", ""), Sample::new("apple", "2.0", ""), Sample::new("libmango", "3", ""));
+    for sample in [&hello, &apple, &mango] {
+        published(publisher, sample, &stable());
+    }
+    expect_contents(publisher, &stable().suite, &[&apple, &hello, &mango]);
+    let newer = Sample::new("hello", "1.0-1", "");
+    published(publisher, &newer, &stable());
+    expect_contents(publisher, &stable().suite, &[&apple, &newer, &mango]);
+}
+
+/// A publication leaves the other suites as they are.
+///
+/// # Panics
+/// The contract is broken.
+pub fn suites_are_independent(publisher: &dyn Publisher) {
+    let (hello, newer) = (Sample::new("hello", "1.0", ""), Sample::new("hello", "1.1", ""));
+    published(publisher, &hello, &stable());
+    published(publisher, &newer, &unstable());
+    expect_contents(publisher, &stable().suite, &[&hello]);
+    expect_contents(publisher, &unstable().suite, &[&newer]);
+}
+
+/// A copy is what its original is, and leaves it where it is.
+///
+/// # Panics
+/// The contract is broken.
+pub fn a_copy_has_the_version_and_the_commit_of_its_original(publisher: &dyn Publisher) {
+    let hello = Sample::new("hello", "1.0", "");
+    published(publisher, &hello, &unstable());
+    copied(publisher, &hello);
+    expect_contents(publisher, &stable().suite, &[&hello]);
+    expect_contents(publisher, &unstable().suite, &[&hello]);
+}
+
+/// Copying is idempotent.
+///
+/// # Panics
+/// The contract is broken.
+pub fn copying_again_changes_nothing(publisher: &dyn Publisher) {
+    let hello = Sample::new("hello", "1.0", "");
+    published(publisher, &hello, &unstable());
+    copied(publisher, &hello);
+    copied(publisher, &hello);
+    expect_contents(publisher, &stable().suite, &[&hello]);
+}
+
+/// A copy takes the place of the version that the suite held.
+///
+/// # Panics
+/// The contract is broken.
+pub fn a_copy_replaces_what_was_there(publisher: &dyn Publisher) {
+    let (old, new) = (Sample::new("hello", "1.0", ""), Sample::new("hello", "2.0", ""));
+    published(publisher, &old, &stable());
+    published(publisher, &new, &unstable());
+    copied(publisher, &new);
+    expect_contents(publisher, &stable().suite, &[&new]);
+}
+
+/// Copying a package that the source suite does not hold is refused, and says so.
+///
+/// # Panics
+/// The contract is broken.
+pub fn nothing_that_is_not_held_is_copied(publisher: &dyn Publisher) {
+    let (hello, apple) = (Sample::new("hello", "1.0", ""), Sample::new("apple", "1.0", ""));
+    published(publisher, &apple, &unstable());
+    expect_not_held(publisher, &hello);
+    expect_contents(publisher, &stable().suite, &[]);
+}
+
+/// Copying a version that the source suite no longer holds is refused, also where its commit moved on.
+///
+/// # Panics
+/// The contract is broken.
+pub fn another_version_than_the_held_one_is_not_copied(publisher: &dyn Publisher) {
+    published(publisher, &Sample::new("hello", "1.1", ""), &unstable());
+    expect_not_held(publisher, &Sample::new("hello", "1.0", ""));
+    expect_not_held(publisher, &Sample::new("hello", "1.1", "from another commit"));
+    expect_contents(publisher, &stable().suite, &[]);
+}
+
+/// A version that a suite serves for good is not served again with other bytes.
+///
+/// # Panics
+/// The contract is broken.
+pub fn other_bytes_under_a_reserved_version_are_refused_and_change_nothing(publisher: &dyn Publisher) {
+    let (hello, other) = (Sample::new("hello", "1.0", ""), Sample::new("hello", "1.0", "another"));
+    published(publisher, &hello, &stable());
+    let refused = other.publish(publisher, &stable());
+    assert!(matches!(refused, Err(PublishError::Conflict { .. })), "it was not refused: {refused:?}");
+    expect_contents(publisher, &stable().suite, &[&hello]);
+}
+
+/// A suite whose pocket allows backtracking takes an older version, and the same version from another commit.
+///
+/// # Panics
+/// The contract is broken.
+pub fn a_backtracking_suite_takes_a_version_again(publisher: &dyn Publisher) {
+    for (version, variant) in [("1.0", ""), ("1.0", "another"), ("0.9", ""), ("1.0", "")] {
+        let hello = Sample::new("hello", version, variant);
+        published(publisher, &hello, &unstable());
+        expect_contents(publisher, &unstable().suite, &[&hello]);
+    }
+}
+
+fn published(publisher: &dyn Publisher, sample: &Sample, pocket: &PocketSpec) {
+    let result = sample.publish(publisher, pocket);
+    assert!(result.is_ok(), "{} {} was not published: {result:?}", sample.package, sample.version);
+}
+
+/// Copies from `unstable` to `stable`.
+fn copied(publisher: &dyn Publisher, sample: &Sample) {
+    let result = publisher.copy(&CopyPlan::for_tests(sample.plan(&stable()), unstable()));
+    assert!(result.is_ok(), "{} {} was not copied: {result:?}", sample.package, sample.version);
+}
+
+fn expect_not_held(publisher: &dyn Publisher, sample: &Sample) {
+    let result = publisher.copy(&CopyPlan::for_tests(sample.plan(&stable()), unstable()));
+    assert!(matches!(result, Err(PublishError::NotHeld { .. })), "it is not held, but: {result:?}");
+}
+
+fn expect_contents(publisher: &dyn Publisher, suite: &Suite, samples: &[&Sample]) {
+    let wanted: Vec<Held> = samples.iter().map(|it| it.held()).collect();
+    assert_eq!(publisher.contents(suite).expect("a suite can be read"), wanted, "the contents of {suite}");
+    for held in &wanted {
+        let found = publisher.held(suite, &held.package).expect("a suite can be read");
+        assert_eq!(found.as_ref(), Some(held), "what {suite} holds");
+    }
+}
