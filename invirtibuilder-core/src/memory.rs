@@ -63,6 +63,8 @@ pub struct MemoryCommit {
     pub version: Version,
     /// Its parents.
     pub parents: Vec<CommitId>,
+    /// The texts in its tree, by their paths, beside `debian/changelog` and `debian/control`.
+    pub files: BTreeMap<String, String>,
 }
 
 /// A job that has not ended.
@@ -115,9 +117,15 @@ impl Memory {
 
     /// Adds a commit to a package's repository, which is made if there is none.
     pub fn commit(&self, package: &PackageName, commit: &CommitId, version: &Version, parents: &[CommitId]) {
+        let content =
+            MemoryCommit { version: version.clone(), parents: parents.to_vec(), files: BTreeMap::new() };
+        self.commit_tree(package, commit, content);
+    }
+
+    /// Adds a commit with a tree of its own to a package's repository, which is made if there is none.
+    pub fn commit_tree(&self, package: &PackageName, commit: &CommitId, content: MemoryCommit) {
         let commits = &mut self.world().repositories;
-        let entry = MemoryCommit { version: version.clone(), parents: parents.to_vec() };
-        commits.entry(package.clone()).or_default().insert(commit.clone(), entry);
+        commits.entry(package.clone()).or_default().insert(commit.clone(), content);
     }
 
     pub(crate) fn directory(&self) -> &std::path::Path {

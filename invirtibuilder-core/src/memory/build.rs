@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use super::Memory;
-use super::files::{Binary, write_build, write_source};
+use super::files::{Binary, write_build, write_source_with};
 use crate::builder::{Builder, Target};
 use crate::error::{BuildError, ExportError};
 use crate::exporter::Exporter;
@@ -12,14 +12,34 @@ use crate::names::Architecture;
 use crate::states::{BuildPlan, SourcePackage};
 use crate::stop::Interrupt;
 
+/// The file that names the format of a source package (dpkg-source(1)).
+const FORMAT_FILE: &str = "debian/source/format";
+/// The only format that is made here.
+const NATIVE: &str = "3.0 (native)";
+
 /// An [`Exporter`] of the commits in a [`World`](super::World).
 #[derive(Clone, Debug)]
 pub struct MemoryExporter(pub Memory);
 
 impl Exporter for MemoryExporter {
     fn export(&self, plan: &BuildPlan, into: &Path) -> Result<PathBuf, ExportError> {
-        let exported =
-            self.0.effect("export", |_| write_source(into, plan.package(), plan.version(), plan.commit()));
+        let (package, commit) = (plan.package(), plan.commit());
+        let found = self.0.world().repositories.get(package).and_then(|commits| commits.get(commit)).cloned();
+        let malformed = |problem: String| ExportError::Malformed {
+            package: package.clone(),
+            commit: commit.clone(),
+            problem,
+        };
+        let Some(found) = found else {
+            return Err(malformed("there is no such commit; push it and submit it again".to_owned()));
+        };
+        let format = found.files.get(FORMAT_FILE).map_or(NATIVE, |it| it.trim());
+        if format != NATIVE {
+            return Err(malformed(format!("{FORMAT_FILE} is {format:?}; write {NATIVE:?} into it")));
+        }
+        let exported = self
+            .0
+            .effect("export", |_| write_source_with(into, package, plan.version(), commit, &found.files));
         exported.and_then(|it| it).map_err(ExportError::Backend)
     }
 }

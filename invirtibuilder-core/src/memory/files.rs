@@ -1,5 +1,6 @@
 //! Real package files made without any tool: the smallest that dpkg and apt accept.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -31,6 +32,17 @@ pub fn write_source(
     version: &Version,
     commit: &CommitId,
 ) -> Result<PathBuf, BoxError> {
+    write_source_with(into, package, version, commit, &BTreeMap::new())
+}
+
+/// As [`write_source`], with further texts in the tree, by their paths.
+pub(super) fn write_source_with(
+    into: &Path,
+    package: &PackageName,
+    version: &Version,
+    commit: &CommitId,
+    files: &BTreeMap<String, String>,
+) -> Result<PathBuf, BoxError> {
     let stem = format!("{package}_{}", version.without_epoch());
     let tarball_name = format!("{stem}.tar.gz");
     let top = format!("{package}-{}", version.without_epoch());
@@ -40,10 +52,13 @@ pub fn write_source(
     let control = format!(
         "Source: {package}\nMaintainer: Nobody <nobody@example.org>\nSection: misc\nPriority: optional\n\nPackage: {package}\nArchitecture: all\nDescription: made for a test\n"
     );
-    let tarball = gzip(&tar(&[
-        (&format!("{top}/debian/changelog"), &changelog),
-        (&format!("{top}/debian/control"), &control),
-    ])?)?;
+    let mut tree = vec![
+        (format!("{top}/debian/changelog"), changelog.as_str()),
+        (format!("{top}/debian/control"), control.as_str()),
+    ];
+    tree.extend(files.iter().map(|(path, text)| (format!("{top}/{path}"), text.as_str())));
+    let tree: Vec<(&str, &str)> = tree.iter().map(|(path, text)| (path.as_str(), *text)).collect();
+    let tarball = gzip(&tar(&tree)?)?;
     durable::write(&into.join(&tarball_name), &tarball)?;
     let file = hash_file(&into.join(&tarball_name), tarball_name.parse()?)?;
     let mut dsc = format!(

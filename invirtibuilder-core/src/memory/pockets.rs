@@ -56,9 +56,9 @@ impl Pocket for MemoryPocket {
             })
             .collect();
         let relation = match (heads.get(&self.spec.name), commits) {
+            _ if self.spec.policy.allow_backtracking || candidate.is_none() => Relation::Unknown,
             (None, _) => Relation::New,
             (Some(head), _) if head.commit == *commit => Relation::Same,
-            _ if self.spec.policy.allow_backtracking || candidate.is_none() => Relation::Unknown,
             (Some(head), Some(commits)) if is_ancestor(commits, &head.commit, commit) => {
                 Relation::FastForward
             }

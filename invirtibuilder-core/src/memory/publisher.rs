@@ -13,6 +13,19 @@ pub struct MemoryPublisher(pub Memory);
 
 impl MemoryPublisher {
     fn serve(&self, effect: &str, plan: &BuildPlan, hashes: Vec<String>) -> Result<(), PublishError> {
+        let is_other = |(held, served): (Held, Vec<String>)| {
+            held.version.as_str() == plan.version().as_str() && served != hashes
+        };
+        if !plan.pocket().policy.allow_backtracking
+            && self.entry(plan.suite(), plan.package()).is_some_and(is_other)
+        {
+            return Err(PublishError::Conflict {
+                suite: plan.suite().clone(),
+                package: plan.package().clone(),
+                version: plan.version().clone(),
+                problem: "it has other files under this version".to_owned(),
+            });
+        }
         let held = Held {
             package: plan.package().clone(),
             version: plan.version().clone(),
@@ -37,11 +50,11 @@ impl Publisher for MemoryPublisher {
 
     fn copy(&self, copy: &CopyPlan) -> Result<(), PublishError> {
         let plan = copy.plan();
-        let found = self.entry(&copy.from().suite, plan.package());
-        let wanted = found.filter(|(held, _)| held.version.as_str() == plan.version().as_str());
-        let already = self.entry(plan.suite(), plan.package()).is_some_and(|(held, _)| {
+        let is_wanted = |(held, _): &(Held, Vec<String>)| {
             held.version.as_str() == plan.version().as_str() && held.commit.as_ref() == Some(plan.commit())
-        });
+        };
+        let wanted = self.entry(&copy.from().suite, plan.package()).filter(is_wanted);
+        let already = self.entry(plan.suite(), plan.package()).is_some_and(|it| is_wanted(&it));
         match wanted {
             Some((_, hashes)) => self.serve("copy", plan, hashes),
             None if already => Ok(()),

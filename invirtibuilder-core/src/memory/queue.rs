@@ -1,7 +1,8 @@
 //! The queue in memory.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
@@ -12,6 +13,9 @@ use crate::job::{Checkpoint, Ended, GivenBack, Job, JobState, Outcome, Request, 
 use crate::names::{JobId, Principal};
 use crate::queue::{Cancellation, Claim, Queue, Submission};
 use crate::stop::Stop;
+
+/// How often a sleeping worker looks again.
+const TICK: Duration = Duration::from_millis(2);
 
 /// A [`Queue`] whose jobs are in a [`World`].
 #[derive(Clone, Debug)]
@@ -50,13 +54,8 @@ impl Queue for MemoryQueue {
     fn claim(&self) -> Result<Option<Box<dyn Claim>>, QueueError> {
         let mut world = self.0.world();
         let now = Timestamp::now();
-        let mut busy = std::collections::BTreeSet::new();
-        // The first job of a package stands for all of them: whether it runs or waits, the others wait behind it.
-        let claimable = world.jobs.iter().position(|it| {
-            let is_first = busy.insert(it.job.request.package.clone());
-            is_first && !it.is_claimed && it.job.given_back.as_ref().is_none_or(|it| it.not_before <= now)
-        });
-        let Some(pending) = claimable.and_then(|at| world.jobs.get_mut(at)) else { return Ok(None) };
+        let next = claimable(&world, now);
+        let Some(pending) = next.and_then(|at| world.jobs.get_mut(at)) else { return Ok(None) };
         let workspace = self.0.directory().join(pending.job.id.as_str());
         durable::create_directory(&workspace).map_err(|e| failed("make a workspace")(e.into()))?;
         pending.is_claimed = true;
@@ -66,9 +65,10 @@ impl Queue for MemoryQueue {
     }
 
     fn wait(&self, limit: Duration, stop: &Stop) -> Result<(), QueueError> {
-        let deadline = std::time::Instant::now() + limit;
-        while !stop.is_set() && std::time::Instant::now() < deadline {
-            std::thread::sleep(Duration::from_millis(2));
+        let start = Instant::now();
+        let is_due = || claimable(&self.0.world(), Timestamp::now()).is_some();
+        while !stop.is_set() && start.elapsed() < limit && !is_due() {
+            std::thread::sleep(TICK);
         }
         Ok(())
     }
@@ -120,6 +120,16 @@ impl Queue for MemoryQueue {
         ended.truncate(limit);
         Ok(ended)
     }
+}
+
+/// Returns where the next job is that may be worked at a moment.
+fn claimable(world: &World, now: Timestamp) -> Option<usize> {
+    let mut busy = BTreeSet::new();
+    // The first job of a package stands for all of them: whether it runs or waits, the others wait behind it.
+    world.jobs.iter().position(|it| {
+        let is_first = busy.insert(&it.job.request.package);
+        is_first && !it.is_claimed && it.job.given_back.as_ref().is_none_or(|it| it.not_before <= now)
+    })
 }
 
 fn end(world: &mut World, id: &JobId, outcome: Outcome) {
