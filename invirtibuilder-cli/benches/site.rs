@@ -27,7 +27,7 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_invirtibuilder");
 const COMMITS: usize = 10_000;
 
 fn main() {
-    let packages = std::env::args().filter_map(|it| it.parse().ok()).next().unwrap_or(1000);
+    let packages = std::env::args().find_map(|it| it.parse().ok()).unwrap_or(1000);
     let directory = tempfile::tempdir().unwrap();
     let site = directory.path().join("site");
     run(Command::new(PROGRAM).arg("init").arg(&site));

@@ -128,20 +128,20 @@ impl Context {
     pub(crate) fn output(&self) -> Output {
         Output::new(self.is_json)
     }
+}
 
-    /// Returns who asks: the operating system's user at this host, or another if the configuration lets that
-    /// user name one.
-    pub(crate) fn principal(&self, site: &Site, named: Option<&str>) -> Result<Principal, Failure> {
-        let own = own_principal()?;
-        let Some(named) = named else { return Ok(own) };
-        let named: Principal = named.parse()?;
-        if named == own || site.config().impersonate.contains(&own) {
-            return Ok(named);
-        }
-        Err(Failure::NotPermitted(format!(
-            "{own} may not ask in the name of {named}; an administrator can add it to `impersonate` in the configuration"
-        )))
+/// Returns who asks: the operating system's user at this host, or another if the configuration lets that
+/// user name one.
+pub(crate) fn principal(site: &Site, named: Option<&str>) -> Result<Principal, Failure> {
+    let own = own_principal()?;
+    let Some(named) = named else { return Ok(own) };
+    let named: Principal = named.parse()?;
+    if named == own || site.config().impersonate.contains(&own) {
+        return Ok(named);
     }
+    Err(Failure::NotPermitted(format!(
+        "{own} may not ask in the name of {named}; an administrator can add it to `impersonate` in the configuration"
+    )))
 }
 
 /// Returns the operating system's user at this host, as a principal.

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use invirtibuilder_core::config::DEFAULT_FILE;
+use tracing_subscriber::prelude::*;
 
 mod commands;
 mod context;
@@ -89,7 +90,6 @@ fn start_logging(verbose: u8) {
     let filter = tracing_subscriber::filter::Targets::new()
         .with_target("invirtibuilder", level)
         .with_target("invirtibuilder_core", level);
-    use tracing_subscriber::prelude::*;
     let layer = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_target(false)

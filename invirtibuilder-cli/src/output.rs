@@ -77,14 +77,14 @@ impl Output {
         }
         Ok(stdout.flush()?)
     }
+}
 
-    /// Writes one object of a stream as a line of JSON.
-    pub(crate) fn json_line<T: Serialize>(self, object: &T) -> io::Result<()> {
-        let text = serde_json::to_string(object)?;
-        let mut stdout = io::stdout().lock();
-        writeln!(stdout, "{text}")?;
-        stdout.flush()
-    }
+/// Writes one object of a stream as a line of JSON.
+pub(crate) fn json_line<T: Serialize>(object: &T) -> io::Result<()> {
+    let text = serde_json::to_string(object)?;
+    let mut stdout = io::stdout().lock();
+    writeln!(stdout, "{text}")?;
+    stdout.flush()
 }
 
 /// A table whose columns are as wide as their widest cell.
@@ -129,6 +129,7 @@ impl Table {
 }
 
 /// A cell without style.
+#[allow(clippy::needless_pass_by_value, reason = "literals, references and values are all easy to write")]
 pub(crate) fn plain(text: impl ToString) -> (Style, String) {
     (Style::new(), text.to_string())
 }

@@ -9,26 +9,27 @@ use invirtibuilder_core::pipeline::Observer;
 use jiff::Timestamp;
 
 use crate::output::{
-    BAD, BOLD, FAINT, GOOD, Output, WARNING, escape, remark, short, show_duration, show_time, styled,
+    BAD, BOLD, FAINT, GOOD, WARNING, escape, json_line, remark, short, show_duration, show_time, styled,
 };
 
 /// Writes to standard error what happens, or to standard output as a line of JSON each.
 #[derive(Debug)]
 pub(crate) struct Narrator {
-    output: Option<Output>,
+    is_json: bool,
     started: Mutex<HashMap<JobId, Timestamp>>,
 }
 
 impl Narrator {
-    pub(crate) fn new(output: Output, is_json: bool) -> Self {
-        Self { output: is_json.then_some(output), started: Mutex::default() }
+    pub(crate) fn new(is_json: bool) -> Self {
+        Self { is_json, started: Mutex::default() }
     }
 
     fn say(&self, line: &str, object: &serde_json::Value) {
-        match self.output {
+        if self.is_json {
             // A reader that went away does not stop the work.
-            Some(output) => drop(output.json_line(object)),
-            None => remark(line),
+            let _ = json_line(object);
+        } else {
+            remark(line);
         }
     }
 

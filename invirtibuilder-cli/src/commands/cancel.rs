@@ -4,7 +4,7 @@ use invirtibuilder_core::queue::Cancellation;
 use invirtibuilder_core::site::Exit;
 
 use super::Answer;
-use crate::context::{Context, job_id};
+use crate::context::{Context, job_id, principal};
 use crate::output::remark;
 
 /// End a job without effect, if it is not being published already
@@ -20,7 +20,7 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments, context: &Context) -> Answer {
     let site = context.site()?;
     let id = job_id(&arguments.job)?;
-    let by = context.principal(&site, arguments.principal.as_deref())?;
+    let by = principal(&site, arguments.principal.as_deref())?;
     let (word, text) = match site.cancel(&id, &by)? {
         Cancellation::Done => ("cancelled", format!("job {id} is cancelled")),
         Cancellation::Requested => {

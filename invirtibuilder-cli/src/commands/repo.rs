@@ -5,7 +5,7 @@ use invirtibuilder_core::names::PackageName;
 use invirtibuilder_core::site::Exit;
 
 use super::Answer;
-use crate::context::Context;
+use crate::context::{Context, principal};
 use crate::output::remark;
 
 /// Make and list the packages' Git repositories
@@ -28,7 +28,7 @@ pub(crate) fn run(command: Command, context: &Context) -> Answer {
     match command {
         Command::Create { package, import } => {
             let package: PackageName = package.parse()?;
-            let by = context.principal(&site, None)?;
+            let by = principal(&site, None)?;
             let imported = {
                 let program = std::env::current_exe()?;
                 site.create_repository(&package, import.as_deref(), &by, (&program, &context.config_path()))?

@@ -3,7 +3,7 @@
 use invirtibuilder_core::site::Exit;
 
 use super::{Answer, submit};
-use crate::context::{Context, job_id};
+use crate::context::{Context, job_id, principal};
 
 /// Ask once more for what an ended job asked for, as a new job
 #[derive(Debug, clap::Args)]
@@ -18,7 +18,7 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments, context: &Context) -> Answer {
     let site = context.site()?;
     let id = job_id(&arguments.job)?;
-    let by = context.principal(&site, arguments.principal.as_deref())?;
+    let by = principal(&site, arguments.principal.as_deref())?;
     let pocket = site.job(&id)?.job().request.pocket.clone();
     submit::report(&site.retry(&id, &by)?, context, pocket.as_str())?;
     Ok(Exit::Done)

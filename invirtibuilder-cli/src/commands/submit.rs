@@ -9,7 +9,7 @@ use invirtibuilder_core::site::{Exit, Site, Submitted, Words};
 use invirtibuilder_core::stop::Stop;
 
 use super::Answer;
-use crate::context::{Context, Failure};
+use crate::context::{Context, Failure, principal};
 use crate::output::{self, escape, remark};
 use crate::progress;
 
@@ -36,7 +36,7 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments, context: &Context) -> Answer {
     let site = context.site()?;
-    let principal = context.principal(&site, arguments.principal.as_deref())?;
+    let principal = principal(&site, arguments.principal.as_deref())?;
     let Arguments { pocket, package, commit, .. } = arguments;
     let submitted = site.submit(Words { pocket, package, commit, principal: &principal })?;
     report(&submitted, context, pocket)?;
@@ -112,9 +112,15 @@ fn attempts(job: &Job) -> u32 {
 /// Says why a job did not succeed.
 fn explain(outcome: &Outcome) {
     match outcome {
-        Outcome::Rejected { reasons, .. } => reasons.iter().for_each(|it| output::complain(it)),
+        Outcome::Rejected { reasons, .. } => {
+            for reason in reasons {
+                output::complain(reason);
+            }
+        }
         Outcome::Failed { causes, log, .. } => {
-            causes.iter().for_each(|it| output::complain(it));
+            for cause in causes {
+                output::complain(cause);
+            }
             if let Some(log) = log {
                 remark(&format!("the log is {}", log.display()));
             }

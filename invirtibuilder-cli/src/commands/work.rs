@@ -43,7 +43,7 @@ pub(crate) fn run(arguments: &Arguments, context: &Context) -> Answer {
     if until == Until::Stopped && stderr_is_terminal() {
         remark("waiting for jobs; Ctrl-C ends");
     }
-    let narrator = Narrator::new(context.output(), context.is_json());
+    let narrator = Narrator::new(context.is_json());
     let worked = site.worker(arguments.jobs, &narrator).run(until, &stop).map_err(SiteError::from)?;
     Ok(match until {
         Until::Stopped => Exit::Done,
