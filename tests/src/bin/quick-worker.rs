@@ -1,0 +1,76 @@
+//! A worker of a real site whose builder makes the smallest package there is, in no time.
+//!
+//! Queue, Git, exporter, archive and hooks are the real ones. It is also a program that embeds the library with a
+//! builder of its own. Reads the site's configuration from `INVIRTIBUILDER_CONFIG`, and ends when the queue is empty.
+#![allow(clippy::disallowed_methods, reason = "a program reads its environment")]
+
+use std::error::Error;
+use std::io::Write;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+
+use invirtibuilder_core::builder::{Builder, Target};
+use invirtibuilder_core::config::{Config, Host};
+use invirtibuilder_core::error::{BuildError, causes};
+use invirtibuilder_core::job::{Job, Outcome, Stage};
+use invirtibuilder_core::memory::files::{Binary, write_build};
+use invirtibuilder_core::names::Architecture;
+use invirtibuilder_core::pipeline::Observer;
+use invirtibuilder_core::site::Site;
+use invirtibuilder_core::states::SourcePackage;
+use invirtibuilder_core::stop::{Interrupt, Stop};
+use invirtibuilder_core::worker::Until;
+
+/// Makes one package for all architectures, with one file.
+#[derive(Debug)]
+struct QuickBuilder;
+
+impl Builder for QuickBuilder {
+    fn build<'a>(
+        &self,
+        source: &SourcePackage,
+        target: &Target,
+        into: &Path,
+        log: &mut (dyn Write + Send + 'a),
+        _interrupt: &(dyn Interrupt + 'a),
+    ) -> Result<PathBuf, BuildError> {
+        let plan = source.plan();
+        writeln!(log, "building {} {}", plan.package(), plan.version())
+            .map_err(|e| BuildError::Backend(e.into()))?;
+        let binary = Binary {
+            package: plan.package().clone(),
+            architecture: Architecture::all(),
+            content: format!("{} {}\n", plan.version(), plan.commit()),
+        };
+        write_build(into, plan.package(), plan.version(), &target.architecture, &[binary])
+            .map_err(BuildError::Backend)
+    }
+
+    fn clean_up(&self) -> Result<(), BuildError> {
+        Ok(())
+    }
+}
+
+/// Hears nothing.
+#[derive(Debug)]
+struct Nobody;
+
+impl Observer for Nobody {
+    fn claimed(&self, _job: &Job) {}
+    fn entered(&self, _job: &Job, _stage: Stage) {}
+    fn ended(&self, _job: &Job, _outcome: &Outcome) {}
+    fn given_back(&self, job: &Job, reason: &str, _not_before: jiff::Timestamp) {
+        let _ = writeln!(std::io::stderr(), "{} was given back: {reason}", job.id);
+    }
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let file = std::env::var_os("INVIRTIBUILDER_CONFIG").ok_or("INVIRTIBUILDER_CONFIG is not set")?;
+    let config = Config::load(Path::new(&file), &Host::detect()?)?;
+    let site = Site::open(config)?.with_builder(Box::new(QuickBuilder));
+    match site.worker(NonZeroUsize::MIN, &Nobody).run(Until::Empty, &Stop::new()?) {
+        Ok(worked) if worked.given_back == 0 => Ok(()),
+        Ok(_) => Err("a job was given back".into()),
+        Err(e) => Err(causes(&e).join(": ").into()),
+    }
+}
