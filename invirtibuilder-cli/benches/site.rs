@@ -112,7 +112,8 @@ impl Bench {
             site.submit(words).unwrap();
         }
         let clock = Clock::default();
-        let worked = site.worker(NonZeroUsize::MIN, &clock).run(Until::Empty, &Stop::new().unwrap()).unwrap();
+        let worked =
+            site.worker(NonZeroUsize::MIN, &clock).unwrap().run(Until::Empty, &Stop::new().unwrap()).unwrap();
         assert!(worked.outcomes.iter().all(|it| matches!(it, Outcome::Published { .. })), "{worked:?}");
         clock.took.into_inner().unwrap()
     }

@@ -231,9 +231,19 @@ impl Site {
     }
 
     /// Returns a worker for this site's queue.
-    #[must_use]
-    pub fn worker<'a>(&'a self, jobs: NonZeroUsize, observer: &'a dyn Observer) -> Worker<'a> {
-        Worker { queue: &*self.queue, pipeline: &self.pipeline, observer, jobs }
+    ///
+    /// What the configuration has gained since the last time is made first: suites of new pockets, the superproject.
+    ///
+    /// # Errors
+    /// That cannot be made.
+    pub fn worker<'a>(
+        &'a self,
+        jobs: NonZeroUsize,
+        observer: &'a dyn Observer,
+    ) -> Result<Worker<'a>, SiteError> {
+        self.git.initialize()?;
+        self.archive.initialize()?;
+        Ok(Worker { queue: &*self.queue, pipeline: &self.pipeline, observer, jobs })
     }
 
     /// Returns the queue.

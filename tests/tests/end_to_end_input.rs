@@ -161,14 +161,14 @@ fn init_never_overwrites() {
 #[test]
 fn a_missing_program_is_named_with_its_package() {
     let site = Site::new();
-    let sbuild = invirtibuilder_core::process::find("sbuild").expect("the package sbuild is installed");
+    let gpgv = invirtibuilder_core::process::find("gpgv").expect("the package gpgv is installed");
     // In a mount namespace of its own, a device is where the program was: it is no file, and so not there.
     let mut check = command("unshare");
     check.args(["--mount", "--", "sh", "-c", "mount --bind /dev/null \"$0\" && exec \"$@\""]);
-    check.arg(&sbuild).arg(program(CLI)).arg("check").env("INVIRTIBUILDER_CONFIG", site.config());
+    check.arg(&gpgv).arg(program(CLI)).arg("check").env("INVIRTIBUILDER_CONFIG", site.config());
     let answer = run(&mut check).expect(70);
-    let line = answer.stdout.lines().find(|line| line.contains("program sbuild")).unwrap_or_default();
-    assert!(line.starts_with("error") && line.ends_with("apt-get install sbuild"), "{}", answer.stdout);
+    let line = answer.stdout.lines().find(|line| line.contains("program gpgv")).unwrap_or_default();
+    assert!(line.starts_with("error") && line.ends_with("apt-get install gpgv"), "{}", answer.stdout);
 }
 
 #[test]
@@ -282,6 +282,7 @@ fn pushes_to_pockets_and_version_tags_are_refused_with_a_reason_and_others_are_l
     site.submit("prod", "hello", &commit);
     site.work_quickly().ok();
     let repository = site.repository("hello");
+    hello.commit("2.0");
     let push = |refspec: &str| {
         let mut git: Command = command("git");
         run(git.arg("-C").arg(hello.tree()).args(["push", "--force"]).arg(&repository).arg(refspec))
@@ -290,6 +291,7 @@ fn pushes_to_pockets_and_version_tags_are_refused_with_a_reason_and_others_are_l
         "HEAD:refs/heads/prod",
         ":refs/heads/prod",
         "HEAD:refs/tags/1.0",
+        "HEAD:refs/tags/2.0",
         "HEAD:refs/replace/x",
         "HEAD:refs/heads/dev",
     ] {

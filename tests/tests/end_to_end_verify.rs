@@ -39,7 +39,7 @@ impl Published {
     fn superproject(&self, arguments: &[&str]) -> String {
         let mut git = command("git");
         git.arg("-C").arg(self.site.path("superproject.git")).args(arguments);
-        git.env("GIT_INDEX_FILE", self.site.beside("index"));
+        git.env("GIT_INDEX_FILE", self.site.beside("index")).env("GIT_WORK_TREE", self.site.beside("."));
         for who in ["AUTHOR", "COMMITTER"] {
             git.env(format!("GIT_{who}_NAME"), "Mallory").env(format!("GIT_{who}_EMAIL"), "m@example.org");
         }

@@ -44,7 +44,7 @@ pub(crate) fn run(arguments: &Arguments, context: &Context) -> Answer {
         remark("waiting for jobs; Ctrl-C ends");
     }
     let narrator = Narrator::new(context.is_json());
-    let worked = site.worker(arguments.jobs, &narrator).run(until, &stop).map_err(SiteError::from)?;
+    let worked = site.worker(arguments.jobs, &narrator)?.run(until, &stop).map_err(SiteError::from)?;
     Ok(match until {
         Until::Stopped => Exit::Done,
         Until::Once | Until::Empty if worked.given_back > 0 => Exit::TryAgain,

@@ -68,7 +68,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let file = std::env::var_os("INVIRTIBUILDER_CONFIG").ok_or("INVIRTIBUILDER_CONFIG is not set")?;
     let config = Config::load(Path::new(&file), &Host::detect()?)?;
     let site = Site::open(config)?.with_builder(Box::new(QuickBuilder));
-    match site.worker(NonZeroUsize::MIN, &Nobody).run(Until::Empty, &Stop::new()?) {
+    match site.worker(NonZeroUsize::MIN, &Nobody)?.run(Until::Empty, &Stop::new()?) {
         Ok(worked) if worked.given_back == 0 => Ok(()),
         Ok(_) => Err("a job was given back".into()),
         Err(e) => Err(causes(&e).join(": ").into()),

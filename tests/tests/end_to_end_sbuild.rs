@@ -1,0 +1,223 @@
+//! The whole path with real builds: from a commit to what apt installs, and what is left when a build is ended.
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "tests write files and start programs")]
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use invirtibuilder_tests::apt::{Apt, assert_same_tree};
+use invirtibuilder_tests::killing::{BUILT, WatchedWorker};
+use invirtibuilder_tests::packages::Package;
+use invirtibuilder_tests::programs::{command, run};
+use invirtibuilder_tests::sites::Site;
+
+/// What a build prints, and then sleeps on in a session of its own.
+const HANG: &str = "echo the build hangs now; setsid sleep 31415 & sleep 31415";
+
+/// Fails the test if a build left anything.
+#[track_caller]
+fn assert_nothing_left(site: &Site) {
+    assert!(!invirtibuilder_tests::programs::runs("31415"), "a process of the build still runs");
+    assert_eq!(site.scratch(), Vec::<String>::new());
+}
+
+fn site() -> Site {
+    let site = Site::new();
+    site.share_base();
+    site
+}
+
+#[test]
+fn a_commit_is_built_published_copied_and_installable() {
+    let site = site();
+    assert!(!site.cli(&["check"]).expect(0).stdout.contains("error"));
+    let (hello, commit) = Package::hosted(&site, "hello", "1.0");
+    let built = site.submit("dev", "hello", &commit);
+    site.work().ok();
+    assert_eq!(site.outcome(&built), "published");
+    assert!(site.cli(&["log", &built]).ok().contains("dpkg-deb"));
+    let copied = site.submit("prod", "hello", &commit);
+    site.work().ok();
+    assert_eq!(site.job(&copied)["copied_from"], "dev");
+    assert_eq!(site.cli(&["log", &copied]).code, Some(5), "a copy has no log, for it was not built");
+    let files: Vec<_> = ["dev", "prod"]
+        .iter()
+        .map(|pocket| {
+            let apt = Apt::of_pocket(&site, pocket);
+            apt.get(&["--simulate", "install", "hello"]).ok();
+            assert_same_tree(&apt.source("hello"), hello.tree());
+            apt.download(&["hello"])
+        })
+        .collect();
+    assert_eq!(files[0].len(), 1);
+    assert_eq!(files[0], files[1], "a copy has the bytes of its original");
+    site.assert_agreement();
+    assert_nothing_left(&site);
+
+    // The superproject leads a newcomer to the same commit.
+    let clone = site.beside("clone");
+    let superproject = site.path("superproject.git");
+    let mut git = command("git");
+    git.args([
+        "-c",
+        "protocol.file.allow=always",
+        "clone",
+        "--quiet",
+        "--recurse-submodules",
+        "--branch",
+        "prod",
+    ]);
+    run(git.arg(&superproject).arg(&clone)).ok();
+    let module = run(command("git").arg("-C").arg(&clone).args(["submodule", "status"])).ok();
+    assert!(module.trim_start().starts_with(&commit), "{module}");
+}
+
+#[test]
+fn a_worker_that_is_killed_while_sbuild_runs_leaves_nothing_and_the_next_one_publishes() {
+    let site = site();
+    let (_, commit) = Package::hosted(&site, "hello", "1.0");
+    let job = site.submit("dev", "hello", &commit);
+    for stage in ["export", "build"] {
+        let mut worker = WatchedWorker::start(&mut site.cli_command(&["--json", "work", "--until-empty"]));
+        worker.await_stage(BUILT, stage);
+        if stage == "build" {
+            // The log grows while sbuild runs.
+            let mut log = site.cli_command(&["log", "--follow", &job]);
+            let mut follower = log.stdout(Stdio::piped()).spawn().unwrap();
+            let mut first = [0; 1];
+            follower.stdout.take().unwrap().read_exact(&mut first).unwrap();
+            follower.kill().unwrap();
+            follower.wait().unwrap();
+        }
+        worker.kill();
+        assert_eq!(site.job(&job)["alive"], false);
+    }
+    site.work().ok();
+    assert_eq!(site.outcome(&job), "published");
+    assert_eq!(site.json(&["history"]).as_array().unwrap().len(), 1);
+    assert_eq!(Apt::of_pocket(&site, "dev").source_version("hello").as_deref(), Some("1.0"));
+    site.assert_agreement();
+    assert_nothing_left(&site);
+}
+
+/// Starts a worker on a package whose build hangs, and returns when it does, with the reader of the log.
+fn hanging(site: &Site) -> (String, std::process::Child, impl BufRead) {
+    let hello = Package::new(site, "hello");
+    let commit = hello.commit_that("1.0", HANG);
+    hello.host(site);
+    let job = site.submit("dev", "hello", &commit);
+    let mut work = site.cli_command(&["work", "--until-empty"]);
+    let worker = work.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let mut log = site.cli_command(&["log", "--follow", &job]);
+    let follower = log.stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(follower.stdout.unwrap());
+    let mut line = String::new();
+    while line != "the build hangs now\n" {
+        line.clear();
+        assert_ne!(lines.read_line(&mut line).unwrap(), 0, "the log ended before the build hung");
+    }
+    (job, worker, lines)
+}
+
+#[test]
+fn a_build_is_followed_as_it_runs_and_cancelled_without_leaving_anything() {
+    let site = site();
+    let (job, mut worker, mut log) = hanging(&site);
+    assert_eq!(site.job(&job)["stage"], "build");
+    site.cli(&["cancel", &job]).ok();
+    // The follower ends with the job.
+    log.read_to_end(&mut Vec::new()).unwrap();
+    assert_eq!(site.outcome(&job), "cancelled");
+    assert_eq!(worker.wait().unwrap().code(), Some(6));
+    assert_nothing_left(&site);
+    site.assert_agreement();
+}
+
+#[test]
+fn a_build_that_takes_too_long_fails_and_leaves_nothing() {
+    let site = site();
+    site.configure(|text| {
+        let limited = text.replace("builder:\n", "builder:\n  limits: { silence: 10s }\n");
+        if limited == text { format!("{text}\nbuilder: {{ limits: {{ silence: 10s }} }}\n") } else { limited }
+    });
+    let (job, mut worker, mut log) = hanging(&site);
+    log.read_to_end(&mut Vec::new()).unwrap();
+    assert_eq!(site.outcome(&job), "failed");
+    let shown = site.cli(&["show", &job]).ok();
+    assert!(shown.contains("printed nothing for 10 s"), "{shown}");
+    assert_eq!(worker.wait().unwrap().code(), Some(6));
+    assert_nothing_left(&site);
+}
+
+#[test]
+fn a_worker_that_is_asked_to_stop_keeps_the_job_and_leaves_no_build() {
+    let site = site();
+    let (job, mut worker, _log) = hanging(&site);
+    let pid = rustix::process::Pid::from_child(&worker);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    worker.wait().unwrap();
+    assert_nothing_left(&site);
+    let state = site.job(&job);
+    assert_eq!((&state["state"], &state["alive"]), (&"running".into(), &false.into()), "{state}");
+    site.cli(&["cancel", &job]).ok();
+    site.cli(&["work", "--until-empty"]).expect(6);
+    assert_eq!(site.outcome(&job), "cancelled");
+}
+
+/// Fetches a source package of Debian from this machine's own mirror, and returns the unpacked tree.
+fn debian_source(directory: &Path, package: &str) -> PathBuf {
+    let format = "$(SITE) $(RELEASE) $(COMPONENT)";
+    let targets =
+        run(command("apt-get").args(["indextargets", "--format", format, "Created-By: Packages"])).ok();
+    let is_wanted = |line: &&str| {
+        let mut words = line.split_whitespace();
+        let (uri, suite, component) = (words.next(), words.next(), words.next());
+        let is_base = suite.is_some_and(|it| !it.contains('-') && !it.contains('/'));
+        uri.is_some_and(|it| it.contains("debian")) && is_base && component == Some("main")
+    };
+    let target = targets.lines().find(is_wanted).expect("apt knows a mirror of Debian");
+    let mut words = target.split_whitespace();
+    let (uri, suite) = (words.next().unwrap(), words.next().unwrap());
+    let keyring = "/usr/share/keyrings/debian-archive-keyring.gpg";
+    let sources =
+        format!("Types: deb-src\nURIs: {uri}\nSuites: {suite}\nComponents: main\nSigned-By: {keyring}\n");
+    let apt = Apt::of_sources(directory.join(package), &sources);
+    apt.update().ok();
+    apt.source(package)
+}
+
+#[test]
+fn real_native_packages_are_built_published_and_copied_side_by_side() {
+    const PACKAGES: [(&str, &str); 3] =
+        [("hostname", "hostname"), ("ucf", "ucf"), ("init-system-helpers", "init")];
+    let site = site();
+    let mut packages = Vec::new();
+    for (source, binary) in PACKAGES {
+        let package = Package::of_tree(source, debian_source(&site.beside("debian"), source));
+        let commit = package.commit_all("as Debian has it");
+        package.host(&site);
+        let job = site.submit("dev", source, &commit);
+        packages.push((package, binary, commit, job));
+    }
+    site.cli(&["work", "--until-empty", "--jobs", "2"]).ok();
+    for (package, _, commit, job) in &packages {
+        assert_eq!(site.outcome(job), "published", "{}", package.name());
+        let copy = site.submit("prod", package.name(), commit);
+        site.work().ok();
+        assert_eq!(site.job(&copy)["copied_from"], "dev");
+    }
+    let pockets = ["dev", "prod"].map(|pocket| Apt::of_pocket(&site, pocket));
+    for (package, binary, ..) in &packages {
+        let files = pockets.each_ref().map(|apt| {
+            assert_same_tree(&apt.source(package.name()), package.tree());
+            apt.download(&[*binary])
+        });
+        assert_eq!(files[0], files[1], "{}", package.name());
+    }
+    site.assert_agreement();
+    assert_nothing_left(&site);
+    let held = site.json(&["pocket", "show", "prod"]);
+    assert_eq!(held["packages"].as_array().unwrap().len(), PACKAGES.len());
+    assert!(fs::read_dir(site.path("logs")).unwrap().count() > PACKAGES.len());
+}
