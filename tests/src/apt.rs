@@ -86,8 +86,7 @@ impl Apt {
     pub fn source_version(&self, package: &str) -> Option<String> {
         self.update().ok();
         let shown = run(self.command("apt-cache").args(["showsrc", "--only-source", package]));
-        let version = shown.stdout.lines().find_map(|it| it.strip_prefix("Version: ").map(str::to_owned));
-        version
+        shown.stdout.lines().find_map(|it| it.strip_prefix("Version: ").map(str::to_owned))
     }
 
     /// Downloads the binary packages, whose checksums apt checks, and returns name and SHA-256 of each file.

@@ -5,6 +5,7 @@
     clippy::disallowed_methods,
     clippy::unwrap_used,
     clippy::missing_panics_doc,
+    clippy::must_use_candidate,
     reason = "this is a part of tests: what goes wrong ends the test, with all that is known"
 )]
 

@@ -5,6 +5,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use invirtibuilder_core::builder::account::{Account, AccountError};
+use invirtibuilder_core::builder::sbuild::ACCOUNT;
+use invirtibuilder_core::durable::Lock;
+use invirtibuilder_core::error::causes;
 use serde_json::Value;
 
 use crate::programs::{self, Answer, CLI, REMCTL, command, program, run};
@@ -186,7 +190,6 @@ impl Site {
     /// Lets the builds of this site use the base that all tests share.
     pub fn share_base(&self) {
         let shared = shared_bases();
-        fs::create_dir_all(&shared).unwrap();
         fs::create_dir_all(self.path("cache")).unwrap();
         std::os::unix::fs::symlink(&shared, self.path("cache/bases")).unwrap();
     }
@@ -222,14 +225,28 @@ impl Drop for Site {
     }
 }
 
-/// Returns where the tests of sbuild keep their base.
-fn shared_bases() -> PathBuf {
-    std::env::var_os("INVIRTIBUILDER_TEST_CACHE").map_or_else(
+/// Returns the directory of the base that all tests build in, and makes the account that builds run as, if this is
+/// root and there is none, as an administrator would.
+#[must_use]
+pub fn shared_bases() -> PathBuf {
+    let directory = std::env::var_os("INVIRTIBUILDER_TEST_CACHE").map_or_else(
         || {
             let temporary = programs::temporary();
             let is_own = temporary != std::env::temp_dir();
             temporary.join(if is_own { "sbuild" } else { "invirtibuilder-test-cache" })
         },
         PathBuf::from,
-    )
+    );
+    fs::create_dir_all(&directory).unwrap();
+    let _lock = Lock::wait(&directory.join("account.lock")).unwrap();
+    match Account::find(ACCOUNT) {
+        Ok(_) => (),
+        Err(e @ AccountError::NoUser { .. }) => {
+            let remedy = e.remedy().unwrap();
+            let mut words = remedy.split(' ');
+            run(command(words.next().unwrap()).args(words)).ok();
+        }
+        Err(e) => panic!("{}", causes(&e).join(": ")),
+    }
+    directory
 }

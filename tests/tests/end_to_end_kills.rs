@@ -56,7 +56,6 @@ fn sweep(pocket: &str, prepare: impl Fn(&Site, &str), worker: impl Fn(&Site) -> 
         prepare(&site, &commit);
         let job = site.submit(pocket, "hello", &commit);
         killed += usize::from(kill_at(&worker(&site), moment));
-        eprintln!("killed at {moment}");
         // Readers see the state before or after, and nothing else.
         let seen = apt.source_version("hello").unwrap();
         assert!(

@@ -12,14 +12,18 @@ use invirtibuilder_tests::packages::Package;
 use invirtibuilder_tests::programs::{command, run};
 use invirtibuilder_tests::sites::Site;
 
-/// What a build prints, and then sleeps on in a session of its own.
-const HANG: &str = "echo the build hangs now; setsid sleep 31415 & sleep 31415";
-
 /// Fails the test if a build left anything.
 #[track_caller]
 fn assert_nothing_left(site: &Site) {
-    assert!(!invirtibuilder_tests::programs::runs("31415"), "a process of the build still runs");
+    assert!(!invirtibuilder_tests::programs::runs(&naptime(site)), "a process of the build still runs");
     assert_eq!(site.scratch(), Vec::<String>::new());
+}
+
+/// Returns for how many seconds the builds of a site sleep: a number by which they are known.
+fn naptime(site: &Site) -> String {
+    let name = site.root().parent().unwrap().file_name().unwrap().to_string_lossy().into_owned();
+    let digits = name.bytes().fold(0_u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(u32::from(byte)));
+    format!("{}", 10_000 + digits % 1_000_000)
 }
 
 fn site() -> Site {
@@ -102,21 +106,29 @@ fn a_worker_that_is_killed_while_sbuild_runs_leaves_nothing_and_the_next_one_pub
 }
 
 /// Starts a worker on a package whose build hangs, and returns when it does, with the reader of the log.
-fn hanging(site: &Site) -> (String, std::process::Child, impl BufRead) {
+fn hanging(site: &Site) -> (String, std::process::Child, impl BufRead + use<>) {
     let hello = Package::new(site, "hello");
-    let commit = hello.commit_that("1.0", HANG);
+    // It sleeps twice, once in a session of its own.
+    let nap = naptime(site);
+    let commit =
+        hello.commit_that("1.0", &format!("echo the build hangs now; setsid sleep {nap} & sleep {nap}"));
     hello.host(site);
     let job = site.submit("dev", "hello", &commit);
     let mut work = site.cli_command(&["work", "--until-empty"]);
     let worker = work.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let mut log = site.cli_command(&["log", "--follow", &job]);
-    let follower = log.stdout(Stdio::piped()).spawn().unwrap();
-    let mut lines = BufReader::new(follower.stdout.unwrap());
+    let (reading, writing) = std::io::pipe().unwrap();
+    let follower = log.stdout(writing).spawn().unwrap();
+    // The writing end is the follower's alone.
+    drop(log);
+    let mut lines = BufReader::new(reading);
     let mut line = String::new();
     while line != "the build hangs now\n" {
         line.clear();
         assert_ne!(lines.read_line(&mut line).unwrap(), 0, "the log ended before the build hung");
     }
+    // It ends with the job; nobody needs its status.
+    std::thread::spawn(move || { follower }.wait());
     (job, worker, lines)
 }
 
@@ -161,8 +173,8 @@ fn a_worker_that_is_asked_to_stop_keeps_the_job_and_leaves_no_build() {
     let state = site.job(&job);
     assert_eq!((&state["state"], &state["alive"]), (&"running".into(), &false.into()), "{state}");
     site.cli(&["cancel", &job]).ok();
-    site.cli(&["work", "--until-empty"]).expect(6);
-    assert_eq!(site.outcome(&job), "cancelled");
+    let ended = site.cli(&["work", "--until-empty"]);
+    assert_eq!((ended.code, site.outcome(&job).as_str()), (Some(6), "cancelled"));
 }
 
 /// Fetches a source package of Debian from this machine's own mirror, and returns the unpacked tree.
@@ -219,5 +231,5 @@ fn real_native_packages_are_built_published_and_copied_side_by_side() {
     assert_nothing_left(&site);
     let held = site.json(&["pocket", "show", "prod"]);
     assert_eq!(held["packages"].as_array().unwrap().len(), PACKAGES.len());
-    assert!(fs::read_dir(site.path("logs")).unwrap().count() > PACKAGES.len());
+    assert!(fs::read_dir(site.path("logs")).unwrap().count() >= PACKAGES.len());
 }

@@ -1,6 +1,7 @@
 //! `verify` names everything that somebody changed behind the product's back.
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "tests write files and start programs")]
 
+use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -152,7 +153,7 @@ fn a_submodule_that_was_removed_is_named() {
 }
 
 fn submodule(it: &Published) -> String {
-    let entries = it.superproject(&["ls-tree", "-r", "prod"]);
+    let entries = it.superproject(&["ls-tree", "-r", "--full-tree", "prod"]);
     let entry =
         entries.lines().find(|line| line.starts_with("160000")).expect("the superproject has a submodule");
     entry.split_once('\t').unwrap().1.to_owned()
@@ -196,24 +197,21 @@ fn resign(site: &Site, index: &str, change: impl FnOnce(String) -> String) {
         }
         let name = line.split_whitespace().last().unwrap_or_default();
         let suffix = name.strip_prefix(index).filter(|_| line.starts_with(' ') && !section.is_empty());
-        match suffix {
-            Some(suffix) => {
-                let file = site.beside(&format!("index.txt{suffix}"));
-                let sum = run(command(section).arg(&file)).ok();
-                let sum = sum.split(' ').next().unwrap();
-                release.push_str(&format!(" {sum} {} {name}\n", fs::metadata(&file).unwrap().len()));
-                if section == "sha256sum" {
-                    let directory = suite.join(name).parent().unwrap().to_owned();
-                    fs::copy(&file, directory.join("by-hash/SHA256").join(sum)).unwrap();
-                    if suite.join(name).exists() {
-                        fs::copy(&file, suite.join(name)).unwrap();
-                    }
+        if let Some(suffix) = suffix {
+            let file = site.beside(&format!("index.txt{suffix}"));
+            let sum = run(command(section).arg(&file)).ok();
+            let sum = sum.split(' ').next().unwrap();
+            let _ = writeln!(release, " {sum} {} {name}", fs::metadata(&file).unwrap().len());
+            if section == "sha256sum" {
+                let directory = suite.join(name).parent().unwrap().to_owned();
+                fs::copy(&file, directory.join("by-hash/SHA256").join(sum)).unwrap();
+                if suite.join(name).exists() {
+                    fs::copy(&file, suite.join(name)).unwrap();
                 }
             }
-            None => {
-                release.push_str(line);
-                release.push('\n');
-            }
+        } else {
+            release.push_str(line);
+            release.push('\n');
         }
     }
     fs::write(suite.join("Release"), release).unwrap();

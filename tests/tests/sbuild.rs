@@ -11,15 +11,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use invirtibuilder_core::builder::account::{Account, AccountError};
+use invirtibuilder_core::builder::account::Account;
 use invirtibuilder_core::builder::base::{BaseSpec, Bases};
 use invirtibuilder_core::builder::sbuild::{ACCOUNT, BuildLimits, SbuildBuilder, SbuildConfig};
-use invirtibuilder_core::builder::scratch::{Scratch, check_reachable};
+use invirtibuilder_core::builder::scratch::Scratch;
 use invirtibuilder_core::builder::walls::Walls;
 use invirtibuilder_core::builder::{Builder, Target};
 use invirtibuilder_core::conformance::builder as contract;
 use invirtibuilder_core::control::Changes;
-use invirtibuilder_core::durable::Lock;
 use invirtibuilder_core::error::{BuildError, causes};
 use invirtibuilder_core::finding::Level;
 use invirtibuilder_core::job::{Job, Request};
@@ -28,6 +27,7 @@ use invirtibuilder_core::names::{Architecture, BaseName};
 use invirtibuilder_core::policy::{PocketSpec, Policy};
 use invirtibuilder_core::states::{BuildPlan, SourcePackage};
 use invirtibuilder_core::stop::{Never, Stop};
+use invirtibuilder_tests::sites::shared_bases;
 
 const BASE: &str = "bookworm";
 
@@ -45,13 +45,11 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        Self::below(&shared())
+        Self::below(&shared_bases())
     }
 
     fn below(directory: &Path) -> Self {
-        let cache = shared();
-        fs::create_dir_all(&cache).unwrap();
-        make_account(&cache);
+        let cache = shared_bases();
         let directory = tempfile::Builder::new().prefix("world-").tempdir_in(directory).unwrap();
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o711)).unwrap();
         Self { directory, cache, limits: BuildLimits::default() }
@@ -120,33 +118,6 @@ impl World {
         let scratch = fs::read_dir(self.path("scratch")).unwrap().map(|it| it.unwrap().file_name());
         let left: Vec<_> = scratch.filter(|it| it != "register.lock").collect();
         assert!(left.is_empty(), "left in scratch: {left:?}");
-    }
-}
-
-fn shared() -> PathBuf {
-    if let Some(cache) = std::env::var_os("INVIRTIBUILDER_TEST_CACHE") {
-        return cache.into();
-    }
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("sbuild");
-    // The account of builds cannot enter a target directory below somebody's private home.
-    if check_reachable(&target).is_ok() {
-        return target;
-    }
-    std::env::temp_dir().join("invirtibuilder-test-cache")
-}
-
-/// Makes the account of builds if this is root and there is none, as an administrator would.
-fn make_account(cache: &Path) {
-    let _lock = Lock::wait(&cache.join("account.lock")).unwrap();
-    match Account::find(ACCOUNT) {
-        Ok(_) => (),
-        Err(e @ AccountError::NoUser { .. }) => {
-            let remedy = e.remedy().unwrap();
-            let mut words = remedy.split(' ');
-            let status = Command::new(words.next().unwrap()).args(words).status().unwrap();
-            assert!(status.success(), "{remedy}");
-        }
-        Err(e) => panic!("{}", causes(&e).join(": ")),
     }
 }
 
