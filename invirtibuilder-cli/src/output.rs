@@ -45,6 +45,12 @@ pub(crate) fn remark(line: &str) {
     let _ = writeln!(anstream::stderr(), "{line}");
 }
 
+/// Draws on standard error, which is a terminal, without ending the line.
+pub(crate) fn draw(text: &str) {
+    let mut stderr = anstream::stderr();
+    let _ = write!(stderr, "{text}").and_then(|()| stderr.flush());
+}
+
 /// Replaces control characters, which a terminal would obey, by what Rust shows for them.
 pub(crate) fn escape(text: &str) -> String {
     let shown = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };

@@ -9,31 +9,43 @@ use invirtibuilder_core::pipeline::Observer;
 use jiff::Timestamp;
 
 use crate::output::{
-    BAD, BOLD, FAINT, GOOD, WARNING, escape, json_line, remark, short, show_duration, show_time, styled,
+    BAD, BOLD, FAINT, GOOD, WARNING, escape, json_line, remark, short, show_duration, show_time,
+    stderr_is_terminal, styled,
 };
+
+mod live;
+
+use live::Live;
 
 /// Writes to standard error what happens, or to standard output as a line of JSON each.
 #[derive(Debug)]
 pub(crate) struct Narrator {
     is_json: bool,
+    live: Option<Live>,
     started: Mutex<HashMap<JobId, Timestamp>>,
 }
 
 impl Narrator {
     pub(crate) fn new(is_json: bool) -> Self {
-        Self { is_json, started: Mutex::default() }
+        let live = (!is_json && stderr_is_terminal()).then(Live::start);
+        Self { is_json, live, started: Mutex::default() }
     }
 
     fn say(&self, line: &str, object: &serde_json::Value) {
         if self.is_json {
             // A reader that went away does not stop the work.
             let _ = json_line(object);
+        } else if let Some(live) = &self.live {
+            live.say(line);
         } else {
             remark(line);
         }
     }
 
     fn took(&self, job: &Job) -> String {
+        if let Some(live) = &self.live {
+            live.left(job);
+        }
         let started = self.started.lock().unwrap_or_else(PoisonError::into_inner).remove(&job.id);
         started.map_or_else(String::new, |it| {
             styled(FAINT, format!(" ({})", show_duration(it, Timestamp::now())))
@@ -57,6 +69,10 @@ impl Observer for Narrator {
     }
 
     fn entered(&self, job: &Job, stage: Stage) {
+        if let Some(live) = &self.live {
+            // The line that is drawn says it, and for how long.
+            return live.entered(job, stage);
+        }
         self.say(
             &stage_line(job, stage),
             &serde_json::json!({ "event": "entered", "job": job.id, "stage": stage }),
@@ -69,6 +85,9 @@ impl Observer for Narrator {
     }
 
     fn given_back(&self, job: &Job, reason: &str, not_before: Timestamp) {
+        if let Some(live) = &self.live {
+            live.left(job);
+        }
         let line = format!(
             "{} {}: {}; the next try is at {}",
             styled(FAINT, &job.id),
