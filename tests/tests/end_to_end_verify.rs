@@ -39,8 +39,10 @@ impl Published {
 
     fn superproject(&self, arguments: &[&str]) -> String {
         let mut git = command("git");
-        git.arg("-C").arg(self.site.path("superproject.git")).args(arguments);
-        git.env("GIT_INDEX_FILE", self.site.beside("index")).env("GIT_WORK_TREE", self.site.beside("."));
+        // A bare repository has no working tree, and git wants one to remove an entry, though it looks at no file.
+        git.current_dir(self.site.beside("")).env("GIT_WORK_TREE", self.site.beside("")).args(arguments);
+        git.env("GIT_DIR", self.site.path("superproject.git"))
+            .env("GIT_INDEX_FILE", self.site.beside("index"));
         for who in ["AUTHOR", "COMMITTER"] {
             git.env(format!("GIT_{who}_NAME"), "Mallory").env(format!("GIT_{who}_EMAIL"), "m@example.org");
         }

@@ -416,15 +416,17 @@ fn the_bytes_do_not_depend_on_the_user_umask_locale_zone_or_place() {
         let place = tempfile::tempdir().unwrap();
         let shown = place.path().display();
         let prepare = format!(
-            "chmod 755 {shown}; cp -r {} {shown}/repositories; mkdir {shown}/into; chown -R {user} {shown}",
-            world.git.repositories.directory().display()
+            "chmod 755 {shown}; cp -r {} {shown}/repositories; cp {} {shown}/program; mkdir {shown}/into; chown -R {user} {shown}",
+            world.git.repositories.directory().display(),
+            // Where it is, another user may not be able to start it.
+            program.display()
         );
         let mut command = Command::new("sh");
         command.args(["-ec", &prepare]);
         output(command, b"");
         let mut command = Command::new("setpriv");
         command.args(["--reuid", user, "--regid", "0", "--clear-groups", "sh", "-c"]);
-        command.arg(format!("umask {umask}; exec \"$@\"")).arg("sh").arg(&program);
+        command.arg(format!("umask {umask}; exec \"$@\"")).arg("sh").arg(place.path().join("program"));
         command.args(["--exact", "export_as_told", "--ignored"]);
         command.env("TEST_REPOSITORIES", place.path().join("repositories"));
         command.env("TEST_INTO", place.path().join("into")).env("TEST_COMMIT", commit.as_str());
