@@ -11,15 +11,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use invirtibuilder_core::builder::{Builder, Target};
 use invirtibuilder_core::config::{Config, Host};
-use invirtibuilder_core::error::BuildError;
 use invirtibuilder_core::job::{Job, Outcome, Stage};
-use invirtibuilder_core::memory::files::{Binary, write_build};
+use invirtibuilder_core::memory::{Memory, MemoryBuilder};
 use invirtibuilder_core::pipeline::Observer;
 use invirtibuilder_core::site::Site;
-use invirtibuilder_core::states::SourcePackage;
-use invirtibuilder_core::stop::{Interrupt, Stop};
+use invirtibuilder_core::stop::Stop;
 use invirtibuilder_core::worker::Until;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_invirtibuilder");
@@ -95,7 +92,8 @@ impl Bench {
     /// Submits the tip of every package to a pocket, works all, and returns how long each job took.
     fn publish(&self, pocket: &str) -> Vec<Duration> {
         let site = Site::open(Config::load(&self.config, &Host::detect().unwrap()).unwrap()).unwrap();
-        let site = site.with_builder(Box::new(Instantly));
+        // A builder that takes no time, so that everything else is what is measured.
+        let site = site.with_builder(Box::new(MemoryBuilder(Memory::new().unwrap())));
         let principal = site.config().acls.values().find_map(|acl| match acl {
             invirtibuilder_core::access::Acl::Principals(it) => it.first().cloned(),
             _ => None,
@@ -162,33 +160,6 @@ fn stream(package: &str, commits: usize) -> String {
         }
     }
     stream
-}
-
-/// A builder that takes no time, so that everything else is what is measured.
-#[derive(Debug)]
-struct Instantly;
-
-impl Builder for Instantly {
-    fn build<'a>(
-        &self,
-        source: &SourcePackage,
-        target: &Target,
-        into: &Path,
-        _: &mut (dyn Write + Send + 'a),
-        _: &(dyn Interrupt + 'a),
-    ) -> Result<PathBuf, BuildError> {
-        let plan = source.plan();
-        let binary = Binary {
-            package: plan.package().clone(),
-            architecture: "all".parse().unwrap(),
-            content: plan.commit().to_string(),
-        };
-        write_build(into, plan.package(), plan.version(), &target.architecture, &[binary])
-            .map_err(BuildError::Backend)
-    }
-    fn clean_up(&self) -> Result<(), BuildError> {
-        Ok(())
-    }
 }
 
 /// Measures each job from its claim to its end.

@@ -34,6 +34,7 @@ mod checks;
 mod perl;
 pub(super) mod results;
 
+pub(crate) use checks::program;
 use results::Refused;
 
 /// The account that builds run as when this process is root and nothing else is configured.

@@ -4,11 +4,11 @@ use std::path::Path;
 
 use super::parts;
 use crate::access;
+use crate::builder::sbuild::program;
 use crate::config::Config;
 use crate::error::causes;
 use crate::finding::Finding;
 use crate::hooks::EventKind;
-use crate::process::{debian_package_of, find};
 
 /// The programs that something else than builds needs.
 const PROGRAMS: [&str; 4] = ["git", "dpkg-source", "gpg", "gpgv"];
@@ -36,16 +36,6 @@ pub fn check(config: &Config, file: &Path) -> Vec<Finding> {
     findings.extend(hooks(&paths.hooks));
     findings.extend(parts::builder(config).check());
     findings
-}
-
-fn program(name: &str) -> Finding {
-    let subject = format!("program {name}");
-    match find(name) {
-        Some(path) => Finding::ok(subject, path.display().to_string()),
-        None => {
-            Finding::error(subject, "not installed", format!("apt-get install {}", debian_package_of(name)))
-        }
-    }
 }
 
 /// A directory that does not exist yet is made when it is needed; then the one above it must be writable.

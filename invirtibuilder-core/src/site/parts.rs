@@ -42,7 +42,7 @@ pub(super) fn open(config: Config) -> Result<Site, SiteError> {
     }
     let hooks =
         Arc::new(Hooks::new(&config.paths.hooks, config.hook_timeout, config.paths.logs.join("hooks.log")));
-    let repositories = Repositories::open(&config.paths.repositories)?;
+    let repositories = git.repositories().clone();
     let pipeline = Pipeline {
         pockets,
         gate: Box::new(Lists(config.clone())),

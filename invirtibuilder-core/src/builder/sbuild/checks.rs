@@ -66,7 +66,8 @@ impl SbuildBuilder {
     }
 }
 
-fn program(name: &str) -> Finding {
+/// Checks that a program is installed.
+pub(crate) fn program(name: &str) -> Finding {
     let subject = format!("program {name}");
     match find(name) {
         Some(path) => Finding::ok(subject, path.display().to_string()),
