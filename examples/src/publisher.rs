@@ -12,6 +12,7 @@
 //!
 //! The contract of [`Publisher`] is met in the places that are marked with its words in quotation marks.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -22,7 +23,7 @@ use invirtibuilder_core::error::PublishError;
 use invirtibuilder_core::job::Artifact;
 use invirtibuilder_core::names::{PackageName, Suite};
 use invirtibuilder_core::policy::Held;
-use invirtibuilder_core::publisher::Publisher;
+use invirtibuilder_core::publisher::{Generation, Owners, Publisher};
 use invirtibuilder_core::states::{BuildArtifacts, BuildPlan, CopyPlan};
 
 mod index;
@@ -67,12 +68,12 @@ impl FlatArchive {
     }
 
     /// Changes what a suite serves, with everybody else waiting.
-    fn change(&self, plan: &BuildPlan, fresh: Index) -> Result<(), PublishError> {
+    fn change(&self, plan: &BuildPlan, fresh: Index) -> Result<Option<Generation>, PublishError> {
         let served = self.served(plan.suite())?;
         let old = served.of(plan.package());
         // "Repeating one that succeeded succeeds and changes nothing."
         if old == fresh {
-            return Ok(());
+            return Ok(None);
         }
         let has_version = old.held().iter().any(|it| it.version.as_str() == plan.version().as_str());
         if has_version && !plan.pocket().policy.allow_backtracking {
@@ -84,7 +85,8 @@ impl FlatArchive {
                 problem: "it serves other files under this version".to_owned(),
             });
         }
-        self.switch(plan.suite(), &served.with(plan.package(), fresh)).map_err(backend)
+        // Its generations come and go, so nobody is told their numbers.
+        self.switch(plan.suite(), &served.with(plan.package(), fresh)).map_err(backend).map(|()| None)
     }
 
     /// Makes the next generation, and the link to it.
@@ -148,7 +150,12 @@ impl FlatArchive {
 }
 
 impl Publisher for FlatArchive {
-    fn publish(&self, artifacts: &BuildArtifacts) -> Result<(), PublishError> {
+    /// Nothing is made in advance: a suite that has no index serves nothing.
+    fn prepare(&self) -> Result<(), PublishError> {
+        Ok(())
+    }
+
+    fn publish(&self, artifacts: &BuildArtifacts) -> Result<Option<Generation>, PublishError> {
         let (plan, source) = (artifacts.plan(), artifacts.source());
         let _lock = self.lock()?;
         // "Every file is in the pool before an index names it."
@@ -166,7 +173,7 @@ impl Publisher for FlatArchive {
 
     /// "The bytes of a copy are the bytes of its original": they are in the pool already, and both suites name the
     /// same files.
-    fn copy(&self, copy: &CopyPlan) -> Result<(), PublishError> {
+    fn copy(&self, copy: &CopyPlan) -> Result<Option<Generation>, PublishError> {
         let plan = copy.plan();
         let is_wanted = |index: &Index| {
             index.held().iter().any(|held| {
@@ -181,7 +188,7 @@ impl Publisher for FlatArchive {
         }
         // The other suite may have moved on after this copy was made, and before somebody heard of it.
         if is_wanted(&self.served(plan.suite())?.of(plan.package())) {
-            return Ok(());
+            return Ok(None);
         }
         Err(PublishError::NotHeld {
             suite: copy.from().suite.clone(),
@@ -196,6 +203,10 @@ impl Publisher for FlatArchive {
 
     fn contents(&self, suite: &Suite) -> Result<Vec<Held>, PublishError> {
         Ok(self.served(suite)?.held())
+    }
+
+    fn owners(&self, suite: &Suite, binaries: &BTreeSet<PackageName>) -> Result<Owners, PublishError> {
+        Ok(self.served(suite)?.owners(binaries))
     }
 }
 

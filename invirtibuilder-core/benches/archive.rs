@@ -56,10 +56,10 @@ fn measure(size: usize) -> Result<(), BoxError> {
         );
         Ok(archive)
     };
-    open()?.initialize()?;
+    open()?.prepare()?;
     fill(root, size)?;
     // The description differs, so this publishes all of it once, compressed and signed.
-    open()?.initialize()?;
+    open()?.prepare()?;
     let archive = open()?;
 
     let mut publish = Vec::new();

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::names::{CommitId, FileName, JobId, PackageName, PocketName, Principal, Version};
+use crate::publisher::Generation;
 
 /// What somebody asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -238,6 +239,9 @@ pub struct Publication {
     pub principal: Principal,
     /// The job that did it.
     pub job: JobId,
+    /// The generation of the suite in which it came; `None` if the publisher does not number them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<Generation>,
     /// When.
     pub time: Timestamp,
     /// The commit of the superproject that records it.

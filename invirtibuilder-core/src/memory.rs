@@ -26,7 +26,7 @@ mod queue;
 pub use build::{MemoryBuilder, MemoryExporter};
 pub use lab::Lab;
 pub use pockets::MemoryPocket;
-pub use publisher::MemoryPublisher;
+pub use publisher::{MemoryPublisher, Served};
 pub use queue::MemoryQueue;
 
 /// Everything outside the process.
@@ -36,8 +36,8 @@ pub struct World {
     /// The records of the jobs that ended, in the order of their ends.
     pub ended: Vec<Ended>,
     pub(crate) next_job: u32,
-    /// What each suite serves, and the bytes of it.
-    pub archive: BTreeMap<(Suite, PackageName), (Held, Vec<String>)>,
+    /// What each suite serves.
+    pub archive: BTreeMap<(Suite, PackageName), Served>,
     /// The commits of each package's repository.
     pub repositories: BTreeMap<PackageName, BTreeMap<CommitId, MemoryCommit>>,
     /// The pockets' branches in each package's repository.

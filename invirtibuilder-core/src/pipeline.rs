@@ -305,19 +305,16 @@ impl Pipeline {
     }
 
     fn publish(&self, ready: Ready) -> Result<Published, StageError> {
-        let (plan, copied_from) = match ready {
-            Ready::Built(artifacts) => {
-                self.publisher.publish(&artifacts)?;
-                (artifacts.into_plan(), None)
-            }
+        let (generation, plan, copied_from) = match ready {
+            Ready::Built(artifacts) => (self.publisher.publish(&artifacts)?, artifacts.into_plan(), None),
             Ready::Copy(copy) => {
-                self.publisher.copy(&copy)?;
+                let generation = self.publisher.copy(&copy)?;
                 let from = copy.from().name.clone();
-                (copy.into_plan(), Some(from))
+                (generation, copy.into_plan(), Some(from))
             }
         };
         let held = self.publisher.held(plan.suite(), plan.package())?;
-        Ok(Published::verify(plan, copied_from, held.as_ref())?)
+        Ok(Published::verify(plan, copied_from, generation, held.as_ref())?)
     }
 
     fn record(&self, published: Published) -> Result<Recorded, StageError> {

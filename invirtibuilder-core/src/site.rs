@@ -242,7 +242,7 @@ impl Site {
         observer: &'a dyn Observer,
     ) -> Result<Worker<'a>, SiteError> {
         self.git.initialize()?;
-        self.archive.initialize()?;
+        self.pipeline.publisher.prepare()?;
         Ok(Worker { queue: &*self.queue, pipeline: &self.pipeline, observer, jobs })
     }
 

@@ -12,6 +12,7 @@ use crate::error::VerifyError;
 use crate::job::{Artifact, Checkpoint, Decision, Job};
 use crate::names::{CommitId, PackageName, PocketName, Principal, Suite, Version};
 use crate::policy::{Held, PocketSpec, Survey, Verdict};
+use crate::publisher::Generation;
 
 /// What policy decided for a job.
 #[derive(Clone, Debug)]
@@ -284,6 +285,7 @@ impl BuildArtifacts {
 pub struct Published {
     plan: BuildPlan,
     copied_from: Option<PocketName>,
+    generation: Option<Generation>,
 }
 
 impl Published {
@@ -292,6 +294,7 @@ impl Published {
     pub(crate) fn verify(
         plan: BuildPlan,
         copied_from: Option<PocketName>,
+        generation: Option<Generation>,
         held: Option<&Held>,
     ) -> Result<Self, VerifyError> {
         let problem = match held {
@@ -299,7 +302,7 @@ impl Published {
                 Some(other) if other != plan.commit() => {
                     format!("it serves {} from commit {other}", held.version)
                 }
-                _ => return Ok(Self { plan, copied_from }),
+                _ => return Ok(Self { plan, copied_from, generation }),
             },
             Some(held) => format!("it serves {} and not {}", held.version, plan.version),
             None => format!("it does not serve {} {}", plan.package(), plan.version),
@@ -311,7 +314,7 @@ impl Published {
     #[cfg(any(test, feature = "conformance"))]
     #[must_use]
     pub fn for_tests(plan: BuildPlan) -> Self {
-        Self { plan, copied_from: None }
+        Self { plan, copied_from: None, generation: None }
     }
 
     /// Returns the plan.
@@ -325,6 +328,12 @@ impl Published {
     pub fn copied_from(&self) -> Option<&PocketName> {
         self.copied_from.as_ref()
     }
+
+    /// Returns the generation of the suite in which it came; `None` if the publisher does not number them.
+    #[must_use]
+    pub fn generation(&self) -> Option<Generation> {
+        self.generation
+    }
 }
 
 /// Git says the same as the archive: branch, tag and superproject.
@@ -337,7 +346,7 @@ pub struct Recorded {
 impl Recorded {
     /// Checks what Git says now.
     pub(crate) fn verify(published: Published, survey: &Survey) -> Result<Self, VerifyError> {
-        let Published { plan, copied_from } = published;
+        let Published { plan, copied_from, .. } = published;
         let subject = || format!("the Git repository of {}", plan.package());
         let head = survey.heads.get(&plan.pocket.name).map(|it| &it.commit);
         if head != Some(plan.commit()) {

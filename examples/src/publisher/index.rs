@@ -2,6 +2,7 @@
 //!
 //! Never interprets a field that it does not need, so those that nobody here knows survive.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::fs;
 use std::io;
@@ -11,6 +12,7 @@ use invirtibuilder_core::control::{BinaryControl, SourceControl};
 use invirtibuilder_core::durable::{self, DurableError};
 use invirtibuilder_core::names::PackageName;
 use invirtibuilder_core::policy::Held;
+use invirtibuilder_core::publisher::Owners;
 
 /// A paragraph of an index, and the source package that it belongs to.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -62,6 +64,20 @@ impl Index {
             durable::write(&generation.join(name), text.as_bytes())?;
         }
         Ok(())
+    }
+
+    /// Returns which source packages these binary packages are of.
+    pub(super) fn owners(&self, binaries: &BTreeSet<PackageName>) -> Owners {
+        let mut owners = Owners::new();
+        for stanza in &self.packages {
+            let name = stanza.field("Package").unwrap_or_default();
+            if let Some(name) = binaries.iter().find(|it| it.as_str() == name)
+                && let Ok(source) = stanza.source.parse()
+            {
+                owners.entry(name.clone()).or_default().insert(source);
+            }
+        }
+        owners
     }
 
     /// Returns the part that belongs to a source package.

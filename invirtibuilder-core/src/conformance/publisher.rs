@@ -123,7 +123,8 @@ impl Sample {
     /// The files cannot be written, or the publisher does not take them.
     pub fn publish(&self, publisher: &dyn Publisher, pocket: &PocketSpec) -> Result<(), PublishError> {
         let directory = tempfile::tempdir().map_err(|e| PublishError::Backend(e.into()))?;
-        publisher.publish(&self.build(pocket, directory.path()).map_err(PublishError::Backend)?)
+        publisher.publish(&self.build(pocket, directory.path()).map_err(PublishError::Backend)?)?;
+        Ok(())
     }
 }
 

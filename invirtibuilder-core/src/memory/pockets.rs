@@ -154,6 +154,7 @@ fn publication(plan: &BuildPlan) -> Publication {
         commit: plan.commit().clone(),
         principal: plan.principal().clone(),
         job: plan.job().id.clone(),
+        generation: None,
         time: Timestamp::now(),
         recorded_in: commit_id(plan.job().id.as_str()),
     }

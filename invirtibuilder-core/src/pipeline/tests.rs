@@ -1,5 +1,6 @@
 //! The pipeline as a specification, over the world in memory.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -9,6 +10,7 @@ use crate::memory::{Lab, MemoryBuilder, MemoryPublisher};
 use crate::names::{CommitId, PackageName, Suite};
 use crate::pocket::PocketContents;
 use crate::policy::Held;
+use crate::publisher::{Generation, Owners};
 use crate::queue::Queue;
 
 #[derive(Debug)]
@@ -199,11 +201,17 @@ fn a_crash_before_or_after_any_effect_is_repaired_by_the_next_worker() {
 struct Liar(MemoryPublisher);
 
 impl Publisher for Liar {
-    fn publish(&self, _: &BuildArtifacts) -> Result<(), PublishError> {
+    fn prepare(&self) -> Result<(), PublishError> {
         Ok(())
     }
-    fn copy(&self, _: &CopyPlan) -> Result<(), PublishError> {
-        Ok(())
+    fn publish(&self, _: &BuildArtifacts) -> Result<Option<Generation>, PublishError> {
+        Ok(None)
+    }
+    fn copy(&self, _: &CopyPlan) -> Result<Option<Generation>, PublishError> {
+        Ok(None)
+    }
+    fn owners(&self, suite: &Suite, binaries: &BTreeSet<PackageName>) -> Result<Owners, PublishError> {
+        self.0.owners(suite, binaries)
     }
     fn held(&self, suite: &Suite, package: &PackageName) -> Result<Option<Held>, PublishError> {
         self.0.held(suite, package)

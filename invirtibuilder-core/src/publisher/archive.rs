@@ -29,7 +29,7 @@ mod switch;
 mod table;
 mod xz;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -42,7 +42,7 @@ use crate::policy::{Held, PocketSpec, Trust};
 use crate::signer::{SignError, Signer};
 use crate::states::{BuildArtifacts, CopyPlan};
 
-use super::Publisher;
+use super::{Generation, Owners, Publisher};
 use table::Table;
 
 pub use client::SignedBy;
@@ -134,16 +134,9 @@ impl Archive {
         }
     }
 
-    /// Makes what is missing: directories, the key file, and each suite, signed, so that clients can use it before
-    /// anything is published. A suite whose description has changed is published again with the new one.
-    ///
-    /// # Errors
-    /// A directory cannot be written, the private one lies below the served one, or nothing can be signed.
-    pub fn initialize(&self) -> Result<(), PublishError> {
-        Ok(self.try_initialize()?)
-    }
-
-    fn try_initialize(&self) -> Result<(), ArchiveError> {
+    /// Makes directories, the key file, and each suite, signed, so that clients can use it before anything is
+    /// published. A suite whose description has changed is published again with the new one.
+    fn initialize(&self) -> Result<(), ArchiveError> {
         if self.state.starts_with(&self.directory) {
             return Err(ArchiveError::Exposed { path: self.state.clone() });
         }
@@ -182,12 +175,16 @@ impl Archive {
 }
 
 impl Publisher for Archive {
-    fn publish(&self, artifacts: &BuildArtifacts) -> Result<(), PublishError> {
-        self.publish_artifacts(artifacts)
+    fn prepare(&self) -> Result<(), PublishError> {
+        Ok(self.initialize()?)
     }
 
-    fn copy(&self, plan: &CopyPlan) -> Result<(), PublishError> {
-        self.copy_held(plan)
+    fn publish(&self, artifacts: &BuildArtifacts) -> Result<Option<Generation>, PublishError> {
+        self.publish_artifacts(artifacts).map(|()| None)
+    }
+
+    fn copy(&self, plan: &CopyPlan) -> Result<Option<Generation>, PublishError> {
+        self.copy_held(plan).map(|()| None)
     }
 
     fn held(&self, suite: &Suite, package: &PackageName) -> Result<Option<Held>, PublishError> {
@@ -196,6 +193,10 @@ impl Publisher for Archive {
 
     fn contents(&self, suite: &Suite) -> Result<Vec<Held>, PublishError> {
         Ok(self.read_contents(suite)?)
+    }
+
+    fn owners(&self, suite: &Suite, binaries: &BTreeSet<PackageName>) -> Result<Owners, PublishError> {
+        Ok(self.read_owners(suite, binaries)?)
     }
 }
 

@@ -15,6 +15,7 @@ use crate::names::PocketName;
 use crate::pipeline::Pipeline;
 use crate::pocket::Pocket;
 use crate::pocket::git::{GitSite, Tagger};
+use crate::publisher::Publisher;
 use crate::publisher::archive::{Archive, ArchiveSpec, Retention, SuiteSpec};
 use crate::queue::directory::DirectoryQueue;
 use crate::repository::Repositories;
@@ -60,7 +61,7 @@ pub(super) fn open(config: Config) -> Result<Site, SiteError> {
 pub(super) fn prepare(config: &Config) -> Result<(), SiteError> {
     durable::create_directory(&config.paths.repositories).map_err(part("repositories"))?;
     git(config)?.initialize()?;
-    archive(config)?.initialize()?;
+    archive(config)?.prepare()?;
     DirectoryQueue::open(&config.paths.queue)?;
     Ok(())
 }

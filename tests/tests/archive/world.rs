@@ -6,6 +6,7 @@ use std::process::{Child, Command, Output, Stdio};
 
 use invirtibuilder_core::conformance::publisher::{stable, unstable};
 use invirtibuilder_core::names::Suite;
+use invirtibuilder_core::publisher::Publisher;
 use invirtibuilder_core::publisher::archive::{Archive, ArchiveSpec, Retention, SignedBy, SuiteSpec};
 use invirtibuilder_core::signer::{Fingerprint, GpgSigner};
 
@@ -56,7 +57,7 @@ impl World {
             retention,
         };
         let archive = Archive::new(spec, Box::new(signer));
-        archive.initialize().unwrap();
+        archive.prepare().unwrap();
         archive
     }
 

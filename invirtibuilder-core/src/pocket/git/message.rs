@@ -16,9 +16,10 @@ pub(super) fn compose(published: &Published) -> String {
     let plan = published.plan();
     let (package, version, pocket) = (plan.package(), plan.version(), &plan.pocket().name);
     let copied = published.copied_from().map(|it| format!("Copied-From: {it}\n")).unwrap_or_default();
+    let generation = published.generation().map(|it| format!("Generation: {it}\n")).unwrap_or_default();
     format!(
         "{package} {version} in {pocket}\n\nPackage: {package}\nVersion: {version}\nPocket: {pocket}\n\
-         Commit: {}\n{copied}Principal: {}\nJob: {}\n",
+         Commit: {}\n{copied}{generation}Principal: {}\nJob: {}\n",
         plan.commit(),
         plan.principal(),
         plan.job().id,
@@ -41,6 +42,7 @@ pub(super) fn parse(
         commit: fact(facts, "Commit")?,
         principal: fact(facts, "Principal")?,
         job: fact(facts, "Job")?,
+        generation: fact(facts, "Generation"),
         time: Timestamp::from_second(seconds).ok()?,
         recorded_in,
     };

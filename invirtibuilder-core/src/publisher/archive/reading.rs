@@ -2,6 +2,7 @@
 //!
 //! Takes no lock: those files never change, and stay long after another `InRelease` took the place of theirs.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::PathBuf;
@@ -15,6 +16,7 @@ use super::{Archive, ArchiveError};
 use crate::durable;
 use crate::names::{PackageName, Suite};
 use crate::policy::Held;
+use crate::publisher::Owners;
 
 /// How many tables are kept in memory.
 const TABLES: usize = 24;
@@ -54,6 +56,29 @@ impl Archive {
     fn as_held(&self, suite: &Suite, stanza: &Stanza) -> Result<Held, ArchiveError> {
         let problem = || format!("has a malformed paragraph of {}", stanza.key.name());
         stanza.held().ok_or_else(|| ArchiveError::damaged(&self.suite_directory(suite), problem()))
+    }
+
+    pub(super) fn read_owners(
+        &self,
+        suite: &Suite,
+        binaries: &BTreeSet<PackageName>,
+    ) -> Result<Owners, ArchiveError> {
+        let mut owners = Owners::new();
+        let Some(release) = self.release(suite)? else { return Ok(owners) };
+        for kind in release.architectures().into_iter().map(Kind::Binary) {
+            let Some(listed) = release.index(&kind, ".gz") else { continue };
+            let table = match self.table(&listed.sum.sha256) {
+                Some(table) => table,
+                None => self.recover(suite, &release, &kind, listed)?.table,
+            };
+            for key in table.blocks.iter().flat_map(|it| &it.keys) {
+                let Some(name) = binaries.iter().find(|it| it.as_str() == key.name()) else { continue };
+                if let Ok(source) = key.source().parse() {
+                    owners.entry(name.clone()).or_default().insert(source);
+                }
+            }
+        }
+        Ok(owners)
     }
 
     /// Reads the paragraphs of a source package in one index, and little more than them.
