@@ -14,7 +14,7 @@ use crate::error::BoxError;
 use crate::hooks::{Announce, Event};
 use crate::job::{Checkpoint, Ended, Job, Publication, Stage};
 use crate::names::{CommitId, JobId, PackageName, PocketName, Principal, Suite, Version};
-use crate::policy::{Access, Held};
+use crate::policy::Access;
 
 mod build;
 pub mod files;
