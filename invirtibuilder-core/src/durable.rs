@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, RenameFlags, flock};
 
+pub mod group;
 pub mod scratch;
 
 /// What could not be done, and where.
@@ -335,6 +336,15 @@ impl Lock {
     pub fn try_now(path: &Path) -> Result<Option<Self>> {
         let file = Self::open(path)?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+            other => other.map(|()| Some(Self(file))).map_err(at("lock", path)),
+        }
+    }
+
+    /// Takes a share of the lock, which any number may have, unless somebody has the whole.
+    pub fn try_shared(path: &Path) -> Result<Option<Self>> {
+        let file = Self::open(path)?;
+        match flock(&file, FlockOperation::NonBlockingLockShared) {
             Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
             other => other.map(|()| Some(Self(file))).map_err(at("lock", path)),
         }

@@ -31,6 +31,33 @@ pub fn symlink(target: &Path, path: &Path) -> Result<()> {
     std::os::unix::fs::symlink(target, path).map_err(at("create the link", path))
 }
 
+/// Copies the bytes of a file to a new one with exactly these permission bits.
+pub fn copy(from: &Path, path: &Path, mode: u32) -> Result<()> {
+    let mut source = File::open(from).map_err(at("read", from))?;
+    let file = File::options().write(true).create_new(true).mode(mode).open(path);
+    let mut file: File = file.map_err(at("create", path))?;
+    std::io::copy(&mut source, &mut file).map_err(at("write", path))?;
+    file.set_permissions(Permissions::from_mode(mode)).map_err(at("set the mode of", path))
+}
+
+/// Removes a directory with all that is in it. Does nothing if there is none.
+pub fn remove_directory(path: &Path) -> Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(at("remove the directory", path)(e)),
+        _ => Ok(()),
+    }
+}
+
+/// Removes a file.
+pub fn remove_file(path: &Path) -> Result<()> {
+    fs::remove_file(path).map_err(at("remove", path))
+}
+
+/// Gives a file of the same file system another name.
+pub fn link(from: &Path, path: &Path) -> Result<()> {
+    fs::hard_link(from, path).map_err(at("link", path))
+}
+
 /// Sets when a file, directory or link itself was last used and changed, in seconds since 1970.
 pub fn set_time(path: &Path, seconds: i64) -> Result<()> {
     let time = Timespec { tv_sec: seconds, tv_nsec: 0 };

@@ -34,7 +34,7 @@ pub(super) fn take(output: &Path, into: &Path) -> Result<PathBuf, Refused> {
     }
     let [path] = found.as_slice() else {
         return Err(Refused::Build(format!(
-            "sbuild exited with 0, but left {} .changes files instead of one; is there a package for this architecture in debian/control?",
+            "the build succeeded, but left {} .changes files instead of one; is there a package for this architecture in debian/control?",
             found.len()
         )));
     };
@@ -56,7 +56,7 @@ fn copy(from: &Path, to: &Path) -> Result<(), BoxError> {
 }
 
 /// Opens a file that is no link, device, pipe or directory.
-pub(in crate::builder) fn open_regular(path: &Path) -> Result<File, BoxError> {
+pub(super) fn open_regular(path: &Path) -> Result<File, BoxError> {
     let flags = i32::try_from((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits())?;
     let shown = path.display();
     let opened = File::options().read(true).custom_flags(flags).open(path);

@@ -1,0 +1,4 @@
+//! What hostile packages try.
+
+mod bombs;
+mod reach;
