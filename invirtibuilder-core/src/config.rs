@@ -113,6 +113,8 @@ pub struct Builder {
     pub user: Option<String>,
     /// What one build may use.
     pub limits: Limits,
+    /// How many bytes the results of one job may have together.
+    pub results: u64,
 }
 
 /// How the archive is published.

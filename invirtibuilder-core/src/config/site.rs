@@ -10,6 +10,7 @@ use super::tree::Node;
 use super::units::{parse_duration, parse_size};
 use super::{Base, Builder, Config, DEFAULT_ROOT, Host, Paths, Publisher, Tagger};
 use crate::access::Lists;
+use crate::pipeline::MAX_RESULTS;
 use crate::names::{BaseName, BranchName, Principal};
 use crate::policy::PocketSpec;
 use crate::process::Limits;
@@ -241,13 +242,14 @@ fn read_builder(mut section: Section<'_>) -> Builder {
     let mut limits = section.section("limits");
     let time = read_duration(&mut limits, "time").unwrap_or(Duration::from_secs(2 * 60 * 60));
     let silence = read_duration(&mut limits, "silence").unwrap_or(Duration::from_secs(20 * 60));
-    let log = limits.value("log").and_then(|it| it.place.take(parse_size(it.text()?)));
+    let mut size = |key| limits.value(key).and_then(|it| it.place.take(parse_size(it.text()?)));
+    let (log, results) = (size("log"), size("results").unwrap_or(MAX_RESULTS));
     for key in ["disk", "memory", "processes"] {
         limits.not_yet(key);
     }
     limits.finish();
     section.finish();
-    Builder { user, limits: Limits { time, silence, output: log.unwrap_or(64 << 20) } }
+    Builder { user, limits: Limits { time, silence, output: log.unwrap_or(64 << 20) }, results }
 }
 
 fn read_publisher(mut section: Section<'_>) -> Publisher {

@@ -52,6 +52,7 @@ pub(super) fn open(config: Config) -> Result<Site, SiteError> {
         publisher: Arc::<Archive>::clone(&archive),
         announcer: Arc::<Hooks>::clone(&hooks),
         logs: config.paths.logs.clone(),
+        max_results: config.builder.results,
     };
     let queue = DirectoryQueue::open(&config.paths.queue)?;
     Ok(Site { config, queue: Box::new(queue), pipeline, git, archive, hooks })
@@ -122,6 +123,7 @@ pub(super) fn builder(config: &Config) -> SbuildBuilder {
             time: limits.time,
             silence: limits.silence,
             log: limits.output,
+            results: config.builder.results,
             ..BuildLimits::default()
         },
     })

@@ -4,6 +4,7 @@
 //! builder of its own. Reads the site's configuration from `INVIRTIBUILDER_CONFIG`, and ends when the queue is empty.
 #![allow(clippy::disallowed_methods, reason = "a program reads its environment")]
 
+use std::collections::BTreeSet;
 use std::error::Error;
 use std::io::Write;
 use std::num::NonZeroUsize;
@@ -14,7 +15,7 @@ use invirtibuilder_core::config::{Config, Host};
 use invirtibuilder_core::error::{BuildError, causes};
 use invirtibuilder_core::job::{Job, Outcome, Stage};
 use invirtibuilder_core::memory::files::{Binary, write_build};
-use invirtibuilder_core::names::Architecture;
+use invirtibuilder_core::names::{Architecture, BaseName, PackageName};
 use invirtibuilder_core::pipeline::Observer;
 use invirtibuilder_core::site::Site;
 use invirtibuilder_core::states::SourcePackage;
@@ -44,6 +45,10 @@ impl Builder for QuickBuilder {
         };
         write_build(into, plan.package(), plan.version(), &target.architecture, &[binary])
             .map_err(BuildError::Backend)
+    }
+
+    fn protected(&self, _: &BaseName, _: &Architecture) -> Result<BTreeSet<PackageName>, BuildError> {
+        Ok(BTreeSet::new())
     }
 
     fn clean_up(&self) -> Result<(), BuildError> {

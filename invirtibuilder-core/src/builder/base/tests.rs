@@ -31,7 +31,8 @@ fn the_tarball_before_the_current_one_is_kept_and_older_ones_go() {
     }
     let (base, architecture) = names();
     let made = Timestamp::UNIX_EPOCH;
-    let record = Record { tarball: name("3"), previous: Some(name("2")), sha256: String::new(), made };
+    let record =
+        Record { tarball: name("3"), previous: Some(name("2")), sha256: String::new(), made, packages: None };
     bases(cache.path()).remove_old(&base, &architecture, &record).unwrap();
     let mut left: Vec<_> = fs::read_dir(cache.path())
         .unwrap()

@@ -156,27 +156,27 @@ fn kinds_of(suite: &SuiteSpec, control: &BinaryControl) -> Result<Vec<Kind>, Str
     ))
 }
 
-/// Refuses a binary package that the suite has in the same version from another source package: apt could not
-/// tell them apart.
+/// Refuses a binary package that the suite has from another source package, of whatever version.
 pub(super) fn check_owners(
     current: &Current,
     plan: &BuildPlan,
     entries: &Entries,
 ) -> Result<(), PublishError> {
-    for (kind, stanzas) in entries.iter().filter(|it| *it.0 != Kind::Source) {
-        let Some(index) = current.indices.get(kind) else { continue };
-        for stanza in stanzas {
-            let named = index.named(stanza.key.name());
-            let named = named.map_err(|e| ArchiveError::damaged(Path::new(&kind.path()), e))?;
-            let is_same = |it: &&Stanza| {
-                it.key.source() != stanza.key.source() && it.field("Version") == stanza.field("Version")
+    let stanzas = entries.iter().filter(|it| *it.0 != Kind::Source).flat_map(|it| it.1);
+    let names: BTreeSet<&str> = stanzas.map(|it| it.key.name()).collect();
+    for (kind, index) in current.indices.iter().filter(|it| *it.0 != Kind::Source) {
+        let damaged = |e: &dyn std::fmt::Display| ArchiveError::damaged(Path::new(&kind.path()), e);
+        for name in &names {
+            let named = index.named(name).map_err(|e| damaged(&e))?;
+            let Some(other) = named.iter().find(|it| it.key.source() != plan.package().as_str()) else {
+                continue;
             };
-            if let Some(other) = named.iter().find(is_same) {
-                let version = other.field("Version").unwrap_or_default();
-                let (name, source) = (other.key.name(), other.key.source());
-                let problem = format!("it serves {name} {version} of the source package {source}");
-                return Err(conflict(plan, problem));
-            }
+            return Err(PublishError::Owned {
+                suite: plan.suite().clone(),
+                package: plan.package().clone(),
+                binary: other.key.name().parse().map_err(|e| damaged(&e))?,
+                owner: other.key.source().parse().map_err(|e| damaged(&e))?,
+            });
         }
     }
     Ok(())
