@@ -73,3 +73,6 @@ pub(super) fn causes(job: &Job, rejection: &OutputRejection) -> Vec<String> {
     );
     [first].into_iter().chain(reasons).collect()
 }
+
+#[cfg(test)]
+mod tests;
