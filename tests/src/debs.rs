@@ -1,5 +1,6 @@
 //! Packages with any control fields and files, made by the real dpkg-deb and dpkg-source.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
@@ -92,10 +93,11 @@ pub fn upload(
     for deb in debs {
         let kind = if deb.ending == "udeb" { "Package-Type: udeb\n" } else { "" };
         let any = if deb.architecture == "all" { "all" } else { "any" };
-        control.push_str(&format!(
-            "\nPackage: {}\nArchitecture: {any}\nSection: {}\n{kind}Description: {}\n",
-            deb.name, deb.section, deb.description
-        ));
+        let Deb { name, section, description, .. } = deb;
+        let _ = writeln!(
+            control,
+            "\nPackage: {name}\nArchitecture: {any}\nSection: {section}\n{kind}Description: {description}"
+        );
     }
     fs::write(tree.join("debian/control"), control).unwrap();
     run(command("dpkg-source").current_dir(into).arg("-b").arg(&tree)).ok();

@@ -202,7 +202,7 @@ fn the_records_of_builds_are_kept_and_not_downloaded_with_the_source() {
     let line = sources.lines().skip_while(|it| *it != "Buildinfo:").nth(1).unwrap();
     assert!(line.ends_with(" hello_1.0_amd64.buildinfo"), "{sources}");
     let apt = world.apt(&archive, &[]);
-    apt.source("hello");
+    assert!(apt.source("hello").exists());
     assert!(!apt.downloads().join("hello_1.0_amd64.buildinfo").exists());
 }
 
