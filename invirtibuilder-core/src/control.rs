@@ -12,11 +12,13 @@ use crate::policy::{Declaration, DeclaredBinary, PackageType};
 
 mod binary;
 mod changes;
+mod contents;
 mod hashing;
 mod source;
 
 pub use binary::BinaryControl;
 pub use changes::Changes;
+pub(crate) use contents::list_files;
 pub(crate) use hashing::hash_file;
 use hashing::{hash_open, open_regular};
 pub use source::SourceControl;

@@ -106,6 +106,11 @@ impl Changes {
     pub fn binaries(&self) -> &[BinaryControl] {
         &self.binaries
     }
+
+    /// Returns the records of the build (deb-buildinfo(5)) among the files.
+    pub fn buildinfos(&self) -> impl Iterator<Item = &Artifact> {
+        self.files.iter().filter(|it| it.name.as_str().ends_with(".buildinfo"))
+    }
 }
 
 /// A `.changes` file as it is, whether or not it is fit to be used.

@@ -129,7 +129,7 @@ fn both_signatures_verify_and_every_index_has_the_sum_that_release_names() {
             }
         }
     }
-    assert_eq!(compressed, 4, "{release}");
+    assert!(compressed >= 8, "{release}");
     assert_eq!(archive.contents(&stable().suite).unwrap().len(), 80);
 }
 
@@ -198,7 +198,7 @@ fn a_refusal_names_the_suite_and_version_that_own_the_file() {
 }
 
 #[test]
-fn a_binary_package_of_another_source_is_refused_in_every_version() {
+fn a_binary_package_of_another_source_is_refused_in_every_version_and_its_owner_named() {
     let world = World::new();
     let archive = world.archive();
     // The source package hello-doc makes a binary package hello-doc, as hello does.
