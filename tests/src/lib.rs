@@ -11,6 +11,7 @@
 
 pub mod apt;
 pub mod debs;
+pub mod hostile;
 pub mod killing;
 pub mod packages;
 pub mod programs;
