@@ -3,7 +3,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::*;
-use crate::policy::{CopyFrom, Trust};
+use crate::policy::{BinaryVersions, CopyFrom, Trust};
 
 const MISSION: &str = "\
 build:
@@ -142,6 +142,33 @@ fn an_untrusted_pocket_must_not_make_tags_that_reserve_versions() {
         ]
     );
     accepted(&with_pocket("      acl: [a@B]\n      trust: none\n      allow_backtracking: yes\n"));
+}
+
+#[test]
+fn what_a_build_may_leave_is_strict_unless_a_pocket_says_otherwise() {
+    let policy = |lines: &str| {
+        let config = accepted(&with_pocket(&format!("      acl: [a@B]\n{lines}")));
+        config.pockets.into_values().next().unwrap().policy
+    };
+    assert_eq!(policy("").binary_versions, BinaryVersions::Same);
+    assert!(policy("").may_replace.is_empty());
+    let lax = policy("      binary_versions: any\n      may_replace: [bash, libc6]\n");
+    assert_eq!(lax.binary_versions, BinaryVersions::Any);
+    assert_eq!(lax.may_replace, ["bash", "libc6"].map(|it| it.parse().unwrap()).into());
+    let wrong = "      acl: [a@B]\n      binary_versions: newest\n      may_replace: [Bash]\n";
+    let lines = refused(&with_pocket(wrong));
+    assert_eq!(
+        lines[0],
+        "site.yaml:5: build.pockets.dev.binary_versions: \"newest\" is not a rule for versions; write same or any"
+    );
+    assert!(
+        lines[1].starts_with(
+            "site.yaml:6: build.pockets.dev.may_replace[0]: \"Bash\" is not a valid package name"
+        ),
+        "{lines:?}"
+    );
+    assert_eq!(accepted(&with_top("")).builder.results, 4 << 30);
+    assert_eq!(accepted(&with_top("builder: { limits: { results: 1GB } }\n")).builder.results, 1_000_000_000);
 }
 
 #[test]
