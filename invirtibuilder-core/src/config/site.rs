@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::keys::{read_keyring_package, read_keys};
 use super::pockets::read_pockets;
 use super::section::{Place, Problems, Section, Value};
 use super::tree::Node;
@@ -252,13 +253,7 @@ fn read_builder(mut section: Section<'_>) -> Builder {
 
 fn read_publisher(mut section: Section<'_>) -> Publisher {
     section.backend("archive");
-    let key = section.value("key").and_then(|value| {
-        let text = value.text()?.replace(' ', "").to_ascii_uppercase();
-        if !matches!(text.len(), 40 | 64) || !text.bytes().all(|c| c.is_ascii_hexdigit()) {
-            value.place.report("it is not a full fingerprint of 40 or 64 hexadecimal digits; `gpg --list-keys --with-colons` prints it as fpr");
-        }
-        Some(text)
-    });
+    let keys = read_keys(&mut section);
     let mut line = |key, default: &str| {
         let text = section.value(key).and_then(|value| {
             let text = value.text()?;
@@ -270,8 +265,9 @@ fn read_publisher(mut section: Section<'_>) -> Publisher {
         text.unwrap_or_else(|| default.to_owned())
     };
     let (origin, label) = (line("origin", "Invirtibuilder"), line("label", "Invirtibuilder"));
+    let keyring_package = read_keyring_package(&mut section, &origin);
     section.finish();
-    Publisher { key, origin, label }
+    Publisher { keys, keyring_package, origin, label }
 }
 
 fn read_hooks(mut section: Section<'_>) -> Duration {

@@ -3,22 +3,33 @@
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use super::{Fingerprint, GpgSigner, SignError, Signed, Signer};
+use super::{GpgSigner, KeyFacts, SignError, Signed, Signer, SigningKey};
 
 /// A [`GpgSigner`] that is opened by the first call: most commands of a site sign nothing, and should not wait for
 /// `GnuPG`.
 #[derive(Debug)]
 pub struct GpgOnDemand {
     home: PathBuf,
-    fingerprints: Vec<Fingerprint>,
+    keys: Vec<SigningKey>,
     opened: OnceLock<GpgSigner>,
 }
 
 impl GpgOnDemand {
     /// Names keys. Looks at nothing.
     #[must_use]
-    pub fn new(home: &Path, fingerprints: &[Fingerprint]) -> Self {
-        Self { home: home.to_owned(), fingerprints: fingerprints.to_vec(), opened: OnceLock::new() }
+    pub fn new<K: Clone + Into<SigningKey>>(home: &Path, keys: &[K]) -> Self {
+        let keys = keys.iter().cloned().map(Into::into).collect();
+        Self { home: home.to_owned(), keys, opened: OnceLock::new() }
+    }
+
+    /// Returns the public keys, as a binary keyring ([`GpgSigner::keyring`]).
+    pub fn keyring(&self) -> Result<&[u8], SignError> {
+        Ok(self.signer()?.keyring())
+    }
+
+    /// Returns what is known of each key ([`GpgSigner::keys`]).
+    pub fn keys(&self) -> Result<&[KeyFacts], SignError> {
+        Ok(self.signer()?.keys())
     }
 
     fn signer(&self) -> Result<&GpgSigner, SignError> {
@@ -26,7 +37,7 @@ impl GpgOnDemand {
             return Ok(signer);
         }
         // Two threads may both open it; they find the same.
-        let signer = GpgSigner::open(&self.home, &self.fingerprints)?;
+        let signer = GpgSigner::open(&self.home, &self.keys)?;
         Ok(self.opened.get_or_init(|| signer))
     }
 }
