@@ -53,7 +53,7 @@ impl Contents<'_> {
             file(&["debian", "README.Debian"], self.readme().into_bytes()),
             file(&["debian", "changelog"], changelog.as_bytes().to_vec()),
             file(&["debian", "control"], self.control().into_bytes()),
-            file(&["debian", "copyright"], self.copyright().into_bytes()),
+            file(&["debian", "copyright"], COPYRIGHT.as_bytes().to_vec()),
             file(&["debian", "rules"], RULES.replace("PACKAGE", self.package.as_str()).into_bytes()),
             file(&["debian", "source", "format"], b"3.0 (native)\n".to_vec()),
             file(&["debian", "source", "lintian-overrides"], OVERRIDES.as_bytes().to_vec()),
@@ -102,17 +102,6 @@ impl Contents<'_> {
         text
     }
 
-    fn copyright(&self) -> String {
-        format!(
-            "Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/\n\n\
-             Files: *\nCopyright: {}\nLicense: all-permissive\n \
-             Copying and distribution of these files, with or without modification, are\n \
-             permitted in any medium without royalty. The keys are facts, which nobody\n \
-             owns. These files are offered as-is, without any warranty.\n",
-            self.maintainer
-        )
-    }
-
     fn origin(&self) -> String {
         let origin = self.origin.split_whitespace().collect::<Vec<_>>().join(" ");
         if origin.is_empty() { "the archive".to_owned() } else { origin }
@@ -147,9 +136,22 @@ clean:
 .PHONY: build build-arch build-indep binary binary-arch binary-indep clean
 ";
 
+/// Without a year, which would change the package without a change of its keys.
+const COPYRIGHT: &str = "\
+Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/
+
+Files: *
+Copyright: held by nobody
+License: public-domain
+ These files are in the public domain: the keys are facts, and what is around them
+ may be copied, changed and used by everybody. There is no warranty.
+";
+
+/// What lintian would say of a package without debhelper.
 const OVERRIDES: &str = "\
 # One file needs no debhelper; see debian/rules.
-debian-build-system-is-not-debhelper
+no-dh-sequencer
+package-does-not-use-debhelper-or-cdbs
 ";
 
 /// Returns the version of a day that is greater than the last one: the date, and where that is taken, a counter.
