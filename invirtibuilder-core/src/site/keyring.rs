@@ -12,6 +12,7 @@ use jiff::Timestamp;
 
 use super::{Site, SiteError, Submitted, Words, parts};
 use crate::error::StageError;
+use crate::hooks::{Announce, Event, EventKind};
 use crate::job::Request;
 use crate::names::{CommitId, PackageName, PocketName, Principal, Version};
 use crate::policy::{Access, PocketSpec, Rejection, Trust, Violation};
@@ -67,11 +68,11 @@ impl Site {
         let pockets = self.in_order(pockets)?;
         self.admit(&pockets, by)?;
         let package = &self.config.publisher.keyring_package;
-        let signer =
-            parts::signer(&self.config).map_err(|source| SiteError::Part { part: "archive", source })?;
-        let part = |e: crate::signer::SignError| SiteError::Part { part: "archive", source: e.into() };
+        let part = |source| SiteError::Part { part: "archive", source };
+        let signer = parts::signer(&self.config).map_err(part)?;
+        let signer = signer.opened().map_err(|e| part(e.into()))?;
         let mut primaries: Vec<String> = Vec::new();
-        for key in signer.keys().map_err(part)? {
+        for key in signer.keys() {
             let primary = key.primary.to_string();
             if !primaries.contains(&primary) {
                 primaries.push(primary);
@@ -82,11 +83,15 @@ impl Site {
             package,
             maintainer: format!("{} <{}>", tagger.name, tagger.email),
             origin: &self.config.publisher.origin,
-            keyring: signer.keyring().map_err(part)?,
+            keyring: signer.keyring(),
             primaries,
         };
         let hooks = repository::Hooks { program: program.to_owned(), config: file.to_owned() };
-        let repository = committing::open(self.git.repositories(), package, &hooks)?;
+        let (repository, is_made) = committing::open(self.git.repositories(), package, &hooks)?;
+        if is_made {
+            let event = Event::new(EventKind::RepoCreated, package.clone());
+            self.hooks.announce(&Event { principal: Some(by.clone()), ..event });
+        }
         let made = committing::commit(&repository, &contents, tagger, Timestamp::now())?;
         self.submit_everywhere(&pockets, package, &made.commit, by).map(|submitted| KeyringSubmitted {
             package: package.clone(),

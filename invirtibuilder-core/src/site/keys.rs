@@ -34,8 +34,11 @@ fn keys(config: &Config) -> Vec<Finding> {
         Ok(signer) => signer,
         Err(e) => return refused(&*e),
     };
-    match signer.sign("Suite: check\n").and_then(|_| signer.keys()) {
-        Ok(keys) => keys.iter().map(|key| judge(key, &config.paths.gnupg, Timestamp::now())).collect(),
+    let opened = signer.opened().and_then(|it| it.sign("Suite: check\n").map(|_| it));
+    match opened {
+        Ok(opened) => {
+            opened.keys().iter().map(|key| judge(key, &config.paths.gnupg, Timestamp::now())).collect()
+        }
         Err(e) => refused(&e),
     }
 }

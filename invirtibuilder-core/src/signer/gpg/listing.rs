@@ -69,7 +69,7 @@ impl Part {
                  give clients the new public key, or name another as publisher.keys"
             ));
         }
-        if ["d", "i", "n"].contains(&self.validity.as_str()) {
+        if ["d", "i"].contains(&self.validity.as_str()) {
             return Some("is disabled or invalid; name another as publisher.keys".to_owned());
         }
         if !self.capabilities.contains('s') {
@@ -142,7 +142,7 @@ impl Listing {
             return Err("is missing, or its secret part is; import it there with `gpg --homedir {HOME} --import`, or name another as publisher.keys".to_owned());
         };
         // A primary key that has ended ends its subkeys.
-        if ["r", "e", "d", "i", "n"].contains(&primary.validity.as_str())
+        if ["r", "e", "d", "i"].contains(&primary.validity.as_str())
             && let Some(problem) = primary.problem(&fingerprint)
         {
             return Err(problem);

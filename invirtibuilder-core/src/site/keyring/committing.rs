@@ -33,15 +33,20 @@ pub(super) struct Made {
     pub(super) is_new: bool,
 }
 
-/// Opens the keyring's repository, or makes it.
+/// Opens the keyring's repository, or makes it; and returns whether it was made.
 ///
 /// # Errors
 /// There is a repository of that name that something else made.
-pub(super) fn open(repositories: &Repositories, package: &PackageName, hooks: &Hooks) -> Result<Repository> {
-    match repositories.create(package, hooks) {
-        Ok(_) | Err(RepositoryError::Exists(_)) => (),
+pub(super) fn open(
+    repositories: &Repositories,
+    package: &PackageName,
+    hooks: &Hooks,
+) -> Result<(Repository, bool)> {
+    let is_made = match repositories.create(package, hooks) {
+        Ok(_) => true,
+        Err(RepositoryError::Exists(_)) => false,
         Err(e) => return Err(e),
-    }
+    };
     let path = repositories.path(package);
     let refused =
         |problem: &str| RepositoryError::Refused { path: path.clone(), problem: problem.to_owned() };
@@ -55,13 +60,13 @@ pub(super) fn open(repositories: &Repositories, package: &PackageName, hooks: &H
                 "it is there already and was not made for the keyring; name another package as publisher.keyring_package",
             ));
         }
+        durable::write(&path.join("HEAD"), format!("ref: {BRANCH}\n").as_bytes())?;
         for file in hook_files {
             durable::write_with_mode(&file, NO_PUSH, 0o755)?;
             durable::set_mode(&file, 0o755)?;
         }
-        durable::write(&path.join("HEAD"), format!("ref: {BRANCH}\n").as_bytes())?;
     }
-    Ok(repository)
+    Ok((repository, is_made))
 }
 
 /// Commits the package, unless the last commit has the same.
