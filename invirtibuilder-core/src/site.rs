@@ -18,7 +18,7 @@ use crate::pipeline::{Gate, Observer, Pipeline};
 use crate::pocket::Pocket;
 use crate::pocket::git::GitSite;
 use crate::policy::{Access, Head, Held, PocketSpec, Rejection, Verdict, Violation};
-use crate::publisher::archive::{Archive, SignedBy};
+use crate::publisher::archive::Archive;
 use crate::queue::{Cancellation, Queue, Submission};
 use crate::repository::{self, Imported, RepositoryError};
 use crate::verify::{Difference, differences};
@@ -26,6 +26,7 @@ use crate::worker::{Worker, WorkerError};
 
 mod access;
 mod check;
+mod clients;
 mod exit;
 mod init;
 mod keyring;
@@ -386,39 +387,6 @@ impl Site {
             job.request.pocket == difference.pocket && job.request.package == difference.package
         };
         Ok(found.iter().any(|difference| running.iter().any(|state| explains(state, difference))))
-    }
-
-    /// Returns the text of the `.sources` file with which apt uses a pocket (sources.list(5)).
-    ///
-    /// `uri` is where clients find the archive; without one it is the archive's directory, as a `file:` URI.
-    ///
-    /// # Errors
-    /// The URI, or the path of the keyring, cannot stand in such a file; or the key cannot be read.
-    pub fn sources(
-        &self,
-        pocket: &PocketName,
-        uri: Option<&str>,
-        signed_by: &SignedBy,
-    ) -> Result<String, SiteError> {
-        let is_word =
-            |text: &str| !text.is_empty() && !text.contains(|c: char| c.is_whitespace() || c.is_control());
-        if let Some(uri) = uri.filter(|it| !is_word(it) || !it.contains(':')) {
-            return Err(SiteError::Refused(format!(
-                "{uri:?} is not a URI; write one such as https://apt.example.org/"
-            )));
-        }
-        if let SignedBy::File(path) = signed_by
-            && !(path.is_absolute() && path.to_str().is_some_and(is_word))
-        {
-            let path = path.display();
-            return Err(SiteError::Refused(format!(
-                "{path} is not an absolute path without blanks; write one such as {}",
-                self.keyring_path().display()
-            )));
-        }
-        let spec = self.backend(pocket)?.spec();
-        let own = format!("file:{}", self.config.paths.archive.display());
-        Ok(self.archive.sources(&spec.suite, uri.unwrap_or(&own), signed_by)?)
     }
 
     /// Makes a package's repository, empty or with the branches and tags of another. Its hooks call this

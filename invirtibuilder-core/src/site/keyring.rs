@@ -6,7 +6,7 @@
 mod committing;
 mod package;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use jiff::Timestamp;
 
@@ -18,6 +18,8 @@ use crate::names::{CommitId, PackageName, PocketName, Principal, Version};
 use crate::policy::{Access, PocketSpec, Rejection, Trust, Violation};
 use crate::repository;
 use package::Contents;
+
+pub(super) use package::installed_path;
 
 /// What became of the keyring's package.
 #[derive(Clone, Debug)]
@@ -44,12 +46,6 @@ pub struct SubmittedTo {
 }
 
 impl Site {
-    /// Returns where the keyring's package puts the public keys on a client.
-    #[must_use]
-    pub fn keyring_path(&self) -> PathBuf {
-        package::installed_path(&self.config.publisher.keyring_package)
-    }
-
     /// Makes a version of the keyring's package, if the keys that the archive is signed with are not those of the last
     /// one, and submits it to pockets; to all if none is named. Its hooks call this `program` with this configuration
     /// `file`.

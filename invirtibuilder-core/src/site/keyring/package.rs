@@ -37,7 +37,7 @@ pub(super) struct File {
 }
 
 /// Returns where the package puts the keyring. The ending is the one that apt wants of a binary keyring.
-pub(super) fn installed_path(package: &PackageName) -> PathBuf {
+pub(in crate::site) fn installed_path(package: &PackageName) -> PathBuf {
     PathBuf::from(format!("/usr/share/keyrings/{package}.pgp"))
 }
 
