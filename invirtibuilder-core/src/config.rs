@@ -11,6 +11,7 @@ use crate::access::{Acl, Lists};
 use crate::names::{Architecture, BaseName, Component, PocketName, Principal, Suite};
 use crate::policy::PocketSpec;
 use crate::process::Limits;
+use crate::publisher::archive::Retention;
 
 mod host;
 mod locate;
@@ -125,6 +126,10 @@ pub struct Publisher {
     pub origin: String,
     /// The `Label` of its Release files.
     pub label: String,
+    /// What is kept of what a suite served before.
+    pub retention: Retention,
+    /// For how long after it was signed apt accepts what a suite serves; `None` for ever.
+    pub valid_for: Option<Duration>,
 }
 
 /// One problem of a configuration file.

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use crate::names::{CommitId, JobId, PackageName, PocketName, Suite, Version};
 use crate::policy::Rejection;
+use crate::publisher::Generation;
 
 /// Any error from below a backend.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -107,6 +108,16 @@ pub enum PublishError {
         /// The version.
         version: Version,
     },
+    /// A suite cannot be returned to a generation.
+    #[error("{suite} cannot return to generation {generation}: {problem}")]
+    NotKept {
+        /// The suite.
+        suite: Suite,
+        /// The generation.
+        generation: Generation,
+        /// Why not, and what to do.
+        problem: String,
+    },
     /// The backend itself failed.
     #[error("cannot use the archive")]
     Backend(#[source] BoxError),
@@ -198,7 +209,10 @@ impl StageError {
             | Self::Export(ExportError::Malformed { .. })
             | Self::Build(BuildError::Attempted { .. })
             | Self::Publish(
-                PublishError::Conflict { .. } | PublishError::Unfit { .. } | PublishError::NotHeld { .. },
+                PublishError::Conflict { .. }
+                | PublishError::Unfit { .. }
+                | PublishError::NotHeld { .. }
+                | PublishError::NotKept { .. },
             )
             | Self::Pocket(PocketError::Moved { .. })
             | Self::Verify(_) => Disposition::End,

@@ -71,6 +71,7 @@ impl EventKind {
             Self::Published => "published",
             Self::Failed => "failed",
             Self::RepoCreated => "repo-created",
+            Self::RolledBack => "rolled-back",
         }
     }
 

@@ -13,6 +13,7 @@ use crate::access::Lists;
 use crate::names::{BaseName, BranchName, Principal};
 use crate::policy::PocketSpec;
 use crate::process::Limits;
+use crate::publisher::archive::Retention;
 
 /// Reads the configuration; `None` if something that has no default is not there. Then, as for everything else
 /// that is wrong, a problem is noted.
@@ -270,8 +271,29 @@ fn read_publisher(mut section: Section<'_>) -> Publisher {
         text.unwrap_or_else(|| default.to_owned())
     };
     let (origin, label) = (line("origin", "Invirtibuilder"), line("label", "Invirtibuilder"));
+    let retention = read_retention(section.section("retention"));
+    let valid_for = read_duration(&mut section, "valid_for");
     section.finish();
-    Publisher { key, origin, label }
+    Publisher { key, origin, label, retention, valid_for }
+}
+
+fn read_retention(mut section: Section<'_>) -> Retention {
+    let default = Retention::default();
+    let mut count = |key, default| {
+        let value = section.value(key)?;
+        match value.node {
+            Node::Number(text) if text.parse::<u32>().is_ok() => text.parse().ok(),
+            _ => {
+                value.place.report(format!("it is not a whole number; write one such as {default}"));
+                None
+            }
+        }
+    };
+    let generations = count("generations", 3).unwrap_or(default.generations);
+    let versions = count("versions", 0).unwrap_or(default.versions);
+    let time = read_duration(&mut section, "time").unwrap_or(default.time);
+    section.finish();
+    Retention { generations, time, versions }
 }
 
 fn read_hooks(mut section: Section<'_>) -> Duration {

@@ -205,8 +205,8 @@ fn rolled_back(pocket: &dyn Pocket, number: u32, moves: Vec<Move>) -> RolledBack
     RolledBack::for_tests(rollback, Generation::new(8))
 }
 
-fn place(text: &str, commit: &CommitId) -> Option<Place> {
-    Some(Place { version: Some(version(text)), commit: commit.clone() })
+fn place(text: &str, commit: &CommitId) -> Place {
+    Place { version: Some(version(text)), commit: commit.clone() }
 }
 
 fn a_rollback_moves_makes_and_deletes_branches_in_one_record(world: &dyn World) {
@@ -223,9 +223,9 @@ fn a_rollback_moves_makes_and_deletes_branches_in_one_record(world: &dyn World) 
     let before = prod.history(usize::MAX).expect("the history is readable").len();
     let moves = || {
         vec![
-            Move { package: again.clone(), old: None, new: place("1", &here) },
-            Move { package: away.clone(), old: place("1", &gone), new: None },
-            Move { package: back.clone(), old: place("2", &second), new: place("1", &first) },
+            Move { package: again.clone(), old: None, new: Some(place("1", &here)) },
+            Move { package: away.clone(), old: Some(place("1", &gone)), new: None },
+            Move { package: back.clone(), old: Some(place("2", &second)), new: Some(place("1", &first)) },
         ]
     };
     for _ in 0..2 {
@@ -271,7 +271,7 @@ fn a_rollback_from_an_unexpected_head_is_refused(world: &dyn World) {
     let second = world.commit(&hello, &version("2"), Some(&first));
     prod.record(&published(prod, &hello, &version("1"), &first, None, 18)).expect("a record succeeds");
     let before = prod.contents().expect("the contents are readable");
-    let change = Move { package: hello, old: place("2", &second), new: None };
+    let change = Move { package: hello, old: Some(place("2", &second)), new: None };
     let refused = prod.record_rollback(&rolled_back(prod, 19, vec![change]));
     assert!(matches!(refused, Err(PocketError::Moved { .. })), "{refused:?}");
     assert_eq!(prod.contents().expect("the contents are readable"), before);

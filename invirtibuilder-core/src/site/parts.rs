@@ -16,7 +16,7 @@ use crate::pipeline::Pipeline;
 use crate::pocket::Pocket;
 use crate::pocket::git::{GitSite, Tagger};
 use crate::publisher::Publisher;
-use crate::publisher::archive::{Archive, ArchiveSpec, Retention, SuiteSpec};
+use crate::publisher::archive::{Archive, ArchiveSpec, SuiteSpec};
 use crate::queue::directory::DirectoryQueue;
 use crate::repository::Repositories;
 use crate::repository::push_policy::PushPolicy;
@@ -80,7 +80,8 @@ fn archive(config: &Config) -> Result<Archive, SiteError> {
         state: config.paths.cache.join("archive"),
         key_file: KEY_FILE.parse()?,
         suites: config.pockets.values().map(suite).collect(),
-        retention: Retention::default(),
+        retention: config.publisher.retention,
+        valid_for: config.publisher.valid_for,
     };
     Ok(Archive::new(spec, signer(config).map_err(part("archive"))?))
 }

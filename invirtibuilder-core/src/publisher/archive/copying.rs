@@ -4,10 +4,11 @@ use super::Archive;
 use super::release::Kind;
 use super::switch::{Entries, Replacement};
 use crate::error::PublishError;
+use crate::publisher::Generation;
 use crate::states::CopyPlan;
 
 impl Archive {
-    pub(super) fn copy_held(&self, copy: &CopyPlan) -> Result<(), PublishError> {
+    pub(super) fn copy_held(&self, copy: &CopyPlan) -> Result<Option<Generation>, PublishError> {
         let plan = copy.plan();
         let from = &copy.from().suite;
         let suite = self.suite(plan.suite())?;
@@ -40,11 +41,15 @@ impl Archive {
             }
         }
         let current = self.current(suite)?;
-        if current.entries(plan.package())? == entries {
-            return Ok(self.confirm(&suite.suite)?);
+        let held = current.entries(plan.package())?;
+        if held == entries {
+            self.confirm(&suite.suite)?;
+            return Ok(self.generation_of(&suite.suite, plan.package(), &plan.job().id)?);
         }
         super::publishing::check_owners(&current, plan, &entries)?;
-        let replacement = Replacement { source: Some(plan.package()), entries, ..Replacement::default() };
+        let old = held.get(&Kind::Source).and_then(|it| it.first()).and_then(super::stanza::Stanza::held);
+        let reason = super::switch::reason(plan, old.map(|it| it.version));
+        let replacement = Replacement { source: Some(plan.package()), entries, ..Replacement::new(reason) };
         Ok(self.switch(suite, &current, replacement)?)
     }
 }

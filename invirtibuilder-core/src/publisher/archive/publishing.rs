@@ -13,10 +13,14 @@ use crate::durable;
 use crate::error::PublishError;
 use crate::names::{Architecture, Suite};
 use crate::policy::Held;
+use crate::publisher::Generation;
 use crate::states::{BuildArtifacts, BuildPlan};
 
 impl Archive {
-    pub(super) fn publish_artifacts(&self, artifacts: &BuildArtifacts) -> Result<(), PublishError> {
+    pub(super) fn publish_artifacts(
+        &self,
+        artifacts: &BuildArtifacts,
+    ) -> Result<Option<Generation>, PublishError> {
         let plan = artifacts.plan();
         let suite = self.suite(plan.suite())?;
         let uploads = pool::uploads(artifacts).map_err(|problem| unfit(plan, problem))?;
@@ -30,7 +34,8 @@ impl Archive {
             && entries(suite, artifacts, directory)? == held
             && matches!(pool::compare(&self.directory.join(directory), &uploads)?, Present::Missing(it) if it.is_empty())
         {
-            return Ok(self.confirm(&suite.suite)?);
+            self.confirm(&suite.suite)?;
+            return Ok(self.generation_of(&suite.suite, plan.package(), &plan.job().id)?);
         }
         self.check_conflicts(suite, plan, &uploads)?;
 
@@ -57,7 +62,9 @@ impl Archive {
         // A file that an interrupted publication left may have a name that was never synced.
         durable::sync_directory(&path).map_err(ArchiveError::from)?;
         let paths = uploads.iter().map(|it| format!("{directory}/{}", it.artifact.name)).collect();
-        let replacement = Replacement { source: Some(plan.package()), entries, files, paths };
+        let old = held.get(&Kind::Source).and_then(|it| it.first()).and_then(Stanza::held);
+        let reason = super::switch::reason(plan, old.map(|it| it.version));
+        let replacement = Replacement { source: Some(plan.package()), entries, files, paths, reason };
         Ok(self.switch(suite, &current, replacement)?)
     }
 

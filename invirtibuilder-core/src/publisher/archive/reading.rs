@@ -81,6 +81,20 @@ impl Archive {
         Ok(owners)
     }
 
+    /// Reads all paragraphs of one index; none if the release does not have it.
+    pub(super) fn stanzas_of(
+        &self,
+        suite: &Suite,
+        release: &Release,
+        kind: &Kind,
+    ) -> Result<Vec<Stanza>, ArchiveError> {
+        let Some(listed) = release.index(kind, ".gz") else { return Ok(Vec::new()) };
+        let gz = self.read_listed(suite, listed)?;
+        let path = self.suite_directory(suite).join(listed.by_hash());
+        let text = decode_member(&gz).map_err(|e| ArchiveError::damaged(&path, e))?;
+        Ok(split(&text).filter_map(Stanza::parse).collect())
+    }
+
     /// Reads the paragraphs of a source package in one index, and little more than them.
     pub(super) fn lookup(
         &self,

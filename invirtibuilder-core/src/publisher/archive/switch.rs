@@ -6,23 +6,24 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
 
+use super::generations::{Cause, Changed, PoolFiles, Reason};
 use super::index::{Built, Change, Published, Sum};
 use super::release::{Kind, Listed, Release};
-use super::retention::{Record, Records};
 use super::stanza::Stanza;
 use super::{Archive, ArchiveError, SuiteSpec};
 use crate::durable::{self, NewFile};
-use crate::names::{PackageName, Suite};
+use crate::names::{PackageName, Suite, Version};
+use crate::publisher::Generation;
+use crate::states::BuildPlan;
 
 /// The paragraphs of one source package, by index.
 pub(super) type Entries = BTreeMap<Kind, Vec<Stanza>>;
 
 /// What should become of a source package in a suite.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Replacement<'a> {
     /// The source package; `None` if only the suite's description changes.
     pub(super) source: Option<&'a PackageName>,
@@ -32,6 +33,21 @@ pub(super) struct Replacement<'a> {
     pub(super) files: Vec<NewFile>,
     /// Their paths, and those of files that are there already.
     pub(super) paths: Vec<String>,
+    /// Why, and what changes, for the record.
+    pub(super) reason: Reason,
+}
+
+impl Replacement<'_> {
+    pub(super) fn new(reason: Reason) -> Self {
+        Self { source: None, entries: Entries::new(), files: Vec::new(), paths: Vec::new(), reason }
+    }
+}
+
+/// Says for the record what a job changes.
+pub(super) fn reason(plan: &BuildPlan, old: Option<Version>) -> Reason {
+    let new = Some(plan.version().clone());
+    let changes = vec![Changed { package: plan.package().clone(), old, new }];
+    Reason { cause: Cause::Job, job: Some(plan.job().id.clone()), changes }
 }
 
 /// A suite as it is now.
@@ -71,7 +87,7 @@ impl Archive {
         if current.release.as_ref().is_some_and(|it| it.describes(suite)) {
             return Ok(());
         }
-        let mut replacement = Replacement::default();
+        let mut replacement = Replacement::new(Reason::configuration());
         // An architecture that is new to the suite begins with the packages that run anywhere.
         if let Some(release) = &current.release
             && let Some(known) = release.architectures().first()
@@ -86,28 +102,28 @@ impl Archive {
                 }
             }
         }
-        self.switch(suite, &current, replacement)
+        self.switch(suite, &current, replacement).map(drop)
     }
 
-    /// Replaces what a suite serves of a source package. The caller holds the lock.
+    /// Replaces what a suite serves of a source package, and returns the new generation. The caller holds the lock.
     pub(super) fn switch(
         &self,
         suite: &SuiteSpec,
         current: &Current,
         replacement: Replacement<'_>,
-    ) -> Result<(), ArchiveError> {
-        let Replacement { source, entries, files, paths } = replacement;
+    ) -> Result<Option<Generation>, ArchiveError> {
+        let Replacement { source, entries, files: files_of_pool, paths, reason } = replacement;
         let built = build(suite, current, source, &entries)?;
         let directory = self.suite_directory(&suite.suite);
         let listed = list(suite, current.release.as_ref(), &built);
         let now = Timestamp::now();
-        let release = Release::next(suite, current.release.as_ref(), now, listed);
+        let release = Release::next(suite, current.release.as_ref(), now, listed).valid_for(self.valid_for);
         let text = release.to_text();
         let signed = self.signer.sign(&text)?;
 
-        let record = record(suite, current, source, &entries, &release, &paths)?;
-        let mut first = files;
-        first.push(self.records.stage(suite.suite.as_str(), now, &record)?);
+        let files = record(current, source, &paths)?;
+        let mut first = files_of_pool;
+        first.push(self.records.stage(&suite.suite, &release, &signed.inline, reason, files)?);
         let mut links: Vec<(PathBuf, PathBuf)> = Vec::new();
         for (kind, index) in &built {
             let path = format!("{}/{}", suite.component, kind.path());
@@ -120,101 +136,32 @@ impl Archive {
             }
             first.push(stage(&self.table_path(&index.gz_sum.sha256), index.table.to_text().as_bytes())?);
         }
-        durable::create_directory(&directory)?;
-        let second = vec![
-            stage(&directory.join("Release.gpg"), &signed.detached)?,
-            stage(&directory.join("Release"), text.as_bytes())?,
-        ];
-        let last = stage(&directory.join("InRelease"), &signed.inline)?;
-        keep_times_apart(&directory.join("InRelease"), &last)?;
-
-        // All space is taken and everything is signed. From here on there are only syncs and renames.
-        durable::commit_all(first)?;
-        durable::link_all(links.iter().map(|it| (it.0.as_path(), it.1.as_path())))?;
-        durable::commit_all(second)?;
-        last.commit()?;
+        self.commit_release(&suite.suite, &text, &signed, first, &links)?;
 
         for index in built.into_values() {
             self.remember(&index.gz_sum.sha256, &Arc::new(index.table));
         }
-        if let Err(error) = self.expire(&suite.suite, now) {
-            let error: &dyn std::error::Error = &error;
-            tracing::warn!(error, "superseded files were not removed; the next publication tries again");
-        }
-        Ok(())
+        self.settle(&suite.suite, &release);
+        Ok(release.generation)
     }
 
     /// Makes what a repetition finds done also survive a loss of power.
     pub(super) fn confirm(&self, suite: &Suite) -> Result<(), ArchiveError> {
         Ok(durable::sync_directory(&self.suite_directory(suite))?)
     }
-
-    /// Removes what no index and no kept record names any longer.
-    fn expire(&self, suite: &Suite, now: Timestamp) -> Result<(), ArchiveError> {
-        let expired = self.records.expired(suite.as_str(), now)?;
-        if expired.is_empty() {
-            return Ok(());
-        }
-        let Record { mut indices, mut pool } = Records::read(&expired)?;
-        let kept = Records::read(&self.records.kept(&expired)?)?;
-        indices.retain(|it| !kept.indices.contains(it));
-        pool.retain(|path, _| !kept.pool.contains_key(path));
-        for suite in self.served_suites()? {
-            let Some(release) = self.release(&suite)? else { continue };
-            let below = format!("dists/{suite}");
-            for file in &release.files {
-                indices.remove(&format!("{below}/{}", file.by_hash()));
-            }
-            let sources: std::collections::BTreeSet<String> = pool.values().cloned().collect();
-            let kinds = release.architectures().into_iter().map(Kind::Binary);
-            for kind in kinds.chain([Kind::Source]) {
-                for source in sources.iter().filter_map(|it| it.parse().ok()) {
-                    let entries = self.lookup(&suite, &release, &kind, &source)?;
-                    for file in entries.iter().flat_map(Stanza::files) {
-                        pool.remove(&file.path);
-                    }
-                }
-            }
-        }
-        let tables = indices.iter().filter_map(|it| it.rsplit('/').next()).map(|it| self.table_path(it));
-        let files = indices.iter().chain(pool.keys()).map(|it| self.directory.join(it));
-        let gone: Vec<PathBuf> = files.chain(tables).chain(expired.iter().cloned()).collect();
-        Ok(durable::remove_all(gone.iter().map(PathBuf::as_path))?)
-    }
-
-    /// Returns all suites on disk, also those that are no longer configured: their readers count too.
-    fn served_suites(&self) -> Result<Vec<Suite>, ArchiveError> {
-        let path = self.directory.join("dists");
-        let entries = std::fs::read_dir(&path).map_err(ArchiveError::read(&path))?;
-        let mut suites = Vec::new();
-        for entry in entries {
-            let name = entry.map_err(ArchiveError::read(&path))?.file_name();
-            suites.extend(name.to_str().and_then(|it| it.parse().ok()));
-        }
-        Ok(suites)
-    }
 }
 
-/// Notes what a publication makes superfluous, and what it adds.
+/// Returns the files that a publication takes the place of, and those that it is about to add.
 fn record(
-    suite: &SuiteSpec,
     current: &Current,
     source: Option<&PackageName>,
-    entries: &Entries,
-    release: &Release,
     arriving: &[String],
-) -> Result<Record, ArchiveError> {
-    let mut record = Record::default();
-    let below = format!("dists/{}", suite.suite);
-    let all = current.release.iter().chain([release]).flat_map(|it| &it.files);
-    record.indices.extend(all.map(|it| format!("{below}/{}", it.by_hash())));
-    if let Some(source) = source {
-        let old = current.entries(source)?;
-        let files = old.values().chain(entries.values()).flatten().flat_map(Stanza::files);
-        let paths = files.map(|it| it.path).chain(arriving.iter().cloned());
-        record.pool.extend(paths.map(|it| (it, source.to_string())));
-    }
-    Ok(record)
+) -> Result<(PoolFiles, PoolFiles), ArchiveError> {
+    let Some(source) = source else { return Ok((PoolFiles::new(), PoolFiles::new())) };
+    let old = current.entries(source)?;
+    let files = old.values().flatten().flat_map(Stanza::files);
+    let before = files.map(|it| (it.path, source.to_string())).collect();
+    Ok((before, arriving.iter().map(|it| (it.clone(), source.to_string())).collect()))
 }
 
 /// Makes the indices that change, side by side.
@@ -266,21 +213,9 @@ fn list(suite: &SuiteSpec, previous: Option<&Release>, built: &BTreeMap<Kind, Bu
     listed
 }
 
-fn stage(path: &Path, bytes: &[u8]) -> Result<NewFile, ArchiveError> {
+pub(super) fn stage(path: &Path, bytes: &[u8]) -> Result<NewFile, ArchiveError> {
     durable::create_directory(path.parent().unwrap_or(path))?;
     let mut file = NewFile::create(path)?;
     file.write_all(bytes).map_err(ArchiveError::write(path))?;
     Ok(file)
-}
-
-/// Gives the new file a later second than the old one has: HTTP compares times by the second, and a reader that
-/// asks for what is newer than what it has must be told of a second publication in the same second.
-fn keep_times_apart(old: &Path, new: &NewFile) -> Result<(), ArchiveError> {
-    let Ok(before) = old.metadata().and_then(|it| it.modified()) else { return Ok(()) };
-    let seconds =
-        |time: SystemTime| time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
-    if seconds(before) >= seconds(SystemTime::now()) {
-        new.set_modified(before + Duration::from_secs(1))?;
-    }
-    Ok(())
 }
