@@ -175,6 +175,9 @@ pub enum JobState {
         stage: Option<Stage>,
         /// Whether a living worker holds it.
         alive: bool,
+        /// What it has decided; then it can only be completed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        checkpoint: Option<Checkpoint>,
     },
     /// It is over.
     Ended(Ended),

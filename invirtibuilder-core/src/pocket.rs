@@ -1,6 +1,7 @@
 //! Pockets: lines of development, each one Git branch and one APT suite.
 
 pub mod git;
+pub mod locks;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;

@@ -147,9 +147,6 @@ impl RolledBack {
         self.generation
     }
 
-    pub(crate) fn into_rollback(self) -> Rollback {
-        self.rollback
-    }
 }
 
 #[cfg(test)]

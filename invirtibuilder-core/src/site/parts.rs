@@ -15,6 +15,7 @@ use crate::names::PocketName;
 use crate::pipeline::Pipeline;
 use crate::pocket::Pocket;
 use crate::pocket::git::{GitSite, Tagger};
+use crate::pocket::locks::PocketLocks;
 use crate::publisher::Publisher;
 use crate::publisher::archive::{Archive, ArchiveSpec, SuiteSpec};
 use crate::queue::directory::DirectoryQueue;
@@ -46,6 +47,7 @@ pub(super) fn open(config: Config) -> Result<Site, SiteError> {
     let repositories = git.repositories().clone();
     let pipeline = Pipeline {
         pockets,
+        locks: PocketLocks::new(&config.paths.queue.join("rollbacks")),
         gate: Box::new(Lists(config.clone())),
         exporter: Box::new(NativeExporter::new(repositories, TreeLimits::default())),
         builder: Box::new(builder(&config)),
