@@ -11,8 +11,9 @@ use crate::access::{Acl, Lists};
 use crate::names::{Architecture, BaseName, Component, PocketName, Principal, Suite};
 use crate::policy::PocketSpec;
 use crate::process::Limits;
-use crate::publisher::archive::Retention;
+use crate::publisher::archive::{Descriptions, Retention, Upgrades};
 
+mod acls;
 mod host;
 mod locate;
 mod pockets;
@@ -42,6 +43,8 @@ pub struct Config {
     pub pockets: BTreeMap<PocketName, PocketSpec>,
     /// Who may publish in each pocket; has the same keys as `pockets`.
     pub acls: BTreeMap<PocketName, Acl>,
+    /// What the `Release` file of each pocket's suite says; has the same keys as `pockets`.
+    pub releases: BTreeMap<PocketName, Release>,
     /// The named lists of principals that an access list may be.
     pub lists: Lists,
     /// The principals who may submit in the name of another.
@@ -130,6 +133,25 @@ pub struct Publisher {
     pub retention: Retention,
     /// For how long after it was signed apt accepts what a suite serves; `None` for ever.
     pub valid_for: Option<Duration>,
+    /// Where `apt changelog` finds changelogs: a URI with `@CHANGEPATH@` in it, or `no`.
+    pub changelogs: Option<String>,
+    /// Whether its suites have `Contents-*`.
+    pub contents: bool,
+    /// Where the long descriptions of packages are.
+    pub descriptions: Descriptions,
+    /// The component of packages with debugging symbols; `None` to leave them beside the others.
+    pub debug: Option<Component>,
+}
+
+/// What the `Release` file of a pocket's suite says, besides what all of them say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Release {
+    /// `Codename`; `None` for the suite's name.
+    pub codename: Option<Suite>,
+    /// `Description`; `None` for one that names the pocket.
+    pub description: Option<String>,
+    /// `NotAutomatic` and `ButAutomaticUpgrades`.
+    pub upgrades: Upgrades,
 }
 
 /// One problem of a configuration file.

@@ -1,19 +1,19 @@
 //! Reads the whole configuration from its tree.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::pockets::read_pockets;
+use super::acls::read_lists;
+use super::pockets::{Pocket, read_pockets};
 use super::section::{Place, Problems, Section, Value};
 use super::tree::Node;
 use super::units::{parse_duration, parse_size};
 use super::{Base, Builder, Config, DEFAULT_ROOT, Host, Paths, Publisher, Tagger};
-use crate::access::Lists;
-use crate::names::{BaseName, BranchName, Principal};
+use crate::names::{BaseName, BranchName, Component};
 use crate::policy::PocketSpec;
 use crate::process::Limits;
-use crate::publisher::archive::Retention;
+use crate::publisher::archive::{Descriptions, Retention};
 
 /// Reads the configuration; `None` if something that has no default is not there. Then, as for everything else
 /// that is wrong, a problem is noted.
@@ -21,16 +21,18 @@ pub(super) fn read<'a>(tree: &'a Node, host: &Host, problems: &'a Problems<'a>) 
     let mut top = Section::of(Some(tree), Place::top(problems));
     let root = read_root(&mut top);
     let paths = read_paths(top.section("paths"), &root);
-    let lists = read_lists(top.section("acls"));
+    let acls = top.section("acls");
+    let names = acls.keys();
+    let lists = read_lists(acls, &root, &names);
     let impersonate = top.value("impersonate").map(|it| it.list()).unwrap_or_default();
     let mut bases = read_bases(top.section("bases"), &root);
 
     let mut build = top.section("build");
-    let pockets = read_pockets(build.section("pockets"), &root, host, &bases);
+    let pockets = read_pockets(build.section("pockets"), &root, host, &bases, &names);
     let tagger = read_tagger(build.section("tagger"));
     let tag_prefix = read_tag_prefix(&mut build);
     build.finish();
-    define_host_base(&mut bases, pockets.iter().map(|it| &it.0));
+    define_host_base(&mut bases, pockets.iter().map(|it| &it.spec));
 
     let mut queue = top.section("queue");
     queue.backend("directory");
@@ -40,13 +42,18 @@ pub(super) fn read<'a>(tree: &'a Node, host: &Host, problems: &'a Problems<'a>) 
     let hook_timeout = read_hooks(top.section("hooks"));
     top.finish();
 
-    let (specs, acls) =
-        pockets.into_iter().map(|(spec, acl)| ((spec.name.clone(), spec.clone()), (spec.name, acl))).unzip();
+    let (mut specs, mut acls, mut releases) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+    for Pocket { spec, acl, release } in pockets {
+        acls.insert(spec.name.clone(), acl);
+        releases.insert(spec.name.clone(), release);
+        specs.insert(spec.name.clone(), spec);
+    }
     Some(Config {
         root,
         paths,
         pockets: specs,
         acls,
+        releases,
         lists,
         impersonate,
         tagger: tagger?,
@@ -107,26 +114,6 @@ fn check_privacy(section: &Section<'_>, paths: &Paths) {
             ));
         }
     }
-}
-
-fn read_lists(section: Section<'_>) -> Lists {
-    let entries = section.named();
-    let names: BTreeSet<&str> = entries.iter().map(|it| it.0).collect();
-    let mut lists = Lists::new();
-    for (name, node, place) in &entries {
-        let mut principals = Vec::new();
-        for item in (Value { node, place: place.clone() }).items() {
-            let Some(principal) = item.parse::<Principal>() else { continue };
-            if names.contains(principal.as_str()) {
-                item.place.report(format!(
-                    "{principal} is another list, and lists in lists are not supported yet; write its principals here"
-                ));
-            }
-            principals.push(principal);
-        }
-        lists.insert((*name).to_owned(), principals);
-    }
-    lists
 }
 
 fn read_bases(section: Section<'_>, root: &Path) -> BTreeMap<BaseName, Base> {
@@ -260,21 +247,40 @@ fn read_publisher(mut section: Section<'_>) -> Publisher {
         }
         Some(text)
     });
-    let mut line = |key, default: &str| {
-        let text = section.value(key).and_then(|value| {
-            let text = value.text()?;
-            if text.contains(char::is_control) {
-                value.place.report("it has a line break or another control character; write one line");
-            }
-            Some(text.to_owned())
-        });
-        text.unwrap_or_else(|| default.to_owned())
-    };
-    let (origin, label) = (line("origin", "Invirtibuilder"), line("label", "Invirtibuilder"));
+    let mut line = |key| section.line(key).unwrap_or_else(|| "Invirtibuilder".to_owned());
+    let (origin, label) = (line("origin"), line("label"));
+    let changelogs = section.line("changelogs");
+    let contents = section.value("contents").and_then(|it| it.boolean()).unwrap_or(false);
+    let descriptions = read_descriptions(&mut section);
+    let debug = read_debug(&mut section);
     let retention = read_retention(section.section("retention"));
     let valid_for = read_duration(&mut section, "valid_for");
     section.finish();
-    Publisher { key, origin, label, retention, valid_for }
+    Publisher { key, origin, label, changelogs, contents, descriptions, debug, retention, valid_for }
+}
+
+fn read_descriptions(section: &mut Section<'_>) -> Descriptions {
+    let Some(value) = section.value("descriptions") else { return Descriptions::default() };
+    match value.text() {
+        Some("translation") => Descriptions::Translation,
+        Some("packages") | None => Descriptions::Packages,
+        Some(other) => {
+            value
+                .place
+                .report(format!("{other:?} is no place of descriptions; write packages or translation"));
+            Descriptions::Packages
+        }
+    }
+}
+
+/// Reads the component of debugging symbols, or `no`.
+fn read_debug(section: &mut Section<'_>) -> Option<Component> {
+    match section.value("debug") {
+        None => section.place().take("debug".parse()),
+        Some(value) if matches!(value.node, Node::Boolean(false)) => None,
+        Some(value) if value.text() == Some("no") => None,
+        Some(value) => value.parse(),
+    }
 }
 
 fn read_retention(mut section: Section<'_>) -> Retention {

@@ -18,7 +18,10 @@
 //! (the records of the generations; if one is lost, its generation cannot be returned to, and its files go later).
 
 mod client;
+mod contents;
 mod copying;
+mod describing;
+mod entries;
 mod generations;
 mod index;
 mod pool;
@@ -27,6 +30,7 @@ mod reading;
 mod release;
 mod signing;
 mod stanza;
+mod suite;
 mod switch;
 mod table;
 mod xz;
@@ -40,8 +44,8 @@ use std::time::Duration;
 
 use crate::durable::{self, DurableError, Lock};
 use crate::error::PublishError;
-use crate::names::{Architecture, Component, FileName, JobId, PackageName, Suite};
-use crate::policy::{Held, PocketSpec, Trust};
+use crate::names::{FileName, JobId, PackageName, Suite};
+use crate::policy::Held;
 use crate::signer::{SignError, Signer};
 use crate::states::{BuildArtifacts, CopyPlan};
 
@@ -50,6 +54,7 @@ use table::Table;
 
 pub use client::SignedBy;
 pub use generations::{Cause, Changed, Expiry, Keep, KeptGeneration, Removal, Retention};
+pub use suite::{Descriptions, SuiteSpec, Upgrades};
 
 /// Where an archive is, and what it consists of.
 #[derive(Clone, Debug)]
@@ -66,45 +71,6 @@ pub struct ArchiveSpec {
     pub retention: Retention,
     /// For how long after it was signed apt accepts what a suite serves; `None` for ever.
     pub valid_for: Option<Duration>,
-}
-
-/// A suite, and what its `Release` says about it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SuiteSpec {
-    /// Its name: the directory below `dists/`.
-    pub suite: Suite,
-    /// Its one component.
-    pub component: Component,
-    /// Its architectures, without `all`, whose packages are listed under each of them.
-    pub architectures: Vec<Architecture>,
-    /// `Origin`; left out if empty.
-    pub origin: String,
-    /// `Label`; left out if empty.
-    pub label: String,
-    /// `Codename`; the suite's name if `None`.
-    pub codename: Option<Suite>,
-    /// `Description`; left out if empty.
-    pub description: String,
-    /// Whether a version that it serves means one commit for good. Where it does not, because its pocket allows
-    /// backtracking or is not trusted, its versions are in nobody's way.
-    pub reserves_versions: bool,
-}
-
-impl SuiteSpec {
-    /// Describes the suite of a pocket.
-    #[must_use]
-    pub fn of(pocket: &PocketSpec, origin: &str, label: &str) -> Self {
-        Self {
-            suite: pocket.suite.clone(),
-            component: pocket.component.clone(),
-            architectures: pocket.architectures.clone(),
-            origin: origin.to_owned(),
-            label: label.to_owned(),
-            codename: None,
-            description: format!("what the pocket {} serves", pocket.name),
-            reserves_versions: !pocket.policy.allow_backtracking && pocket.policy.trust == Trust::Full,
-        }
-    }
 }
 
 /// An APT archive on the file system.
@@ -157,7 +123,7 @@ impl Archive {
             durable::write(&key_path, &key)?;
         }
         for suite in self.suites.values() {
-            self.refresh_description(suite)?;
+            self.describe(suite)?;
             self.mend_generations(&suite.suite)?;
         }
         Ok(())

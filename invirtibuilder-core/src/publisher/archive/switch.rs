@@ -2,32 +2,29 @@
 //!
 //! Whatever it writes before the last rename, nobody is told of; whatever the last rename tells of is synced.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::entries::Entries;
 use super::generations::{Cause, Changed, PoolFiles, Reason};
 use super::index::{Built, Change, Published, Sum};
-use super::release::{Kind, Listed, Release};
+use super::release::{IndexPath, Kind, Listed, Release};
 use super::stanza::Stanza;
 use super::{Archive, ArchiveError, SuiteSpec};
 use crate::durable::{self, NewFile};
-use crate::names::{PackageName, Suite, Version};
+use crate::names::{PackageName, Suite};
 use crate::publisher::Generation;
 use crate::states::BuildPlan;
 
-/// The paragraphs of one source package, by index.
-pub(super) type Entries = BTreeMap<Kind, Vec<Stanza>>;
-
-/// What should become of a source package in a suite.
+/// What should become of a suite.
 #[derive(Debug)]
 pub(super) struct Replacement<'a> {
-    /// The source package; `None` if only the suite's description changes.
-    pub(super) source: Option<&'a PackageName>,
-    /// Its paragraphs.
+    pub(super) scope: Scope<'a>,
+    /// The entries that come.
     pub(super) entries: Entries,
     /// Files that are not in the pool yet.
     pub(super) files: Vec<NewFile>,
@@ -37,96 +34,80 @@ pub(super) struct Replacement<'a> {
     pub(super) reason: Reason,
 }
 
-impl Replacement<'_> {
-    pub(super) fn new(reason: Reason) -> Self {
-        Self { source: None, entries: Entries::new(), files: Vec::new(), paths: Vec::new(), reason }
-    }
+/// Says for the record what a job changes, of a package of which the suite has `held`.
+pub(super) fn reason(plan: &BuildPlan, held: &Entries) -> Reason {
+    let source = held.iter().find(|it| it.0.kind == Kind::Source).and_then(|it| it.1.first());
+    let old = source.and_then(Stanza::held).map(|it| it.version);
+    let changes = vec![Changed { package: plan.package().clone(), old, new: Some(plan.version().clone()) }];
+    Reason { cause: Cause::Job, job: Some(plan.job().id.clone()), changes }
 }
 
-/// Says for the record what a job changes.
-pub(super) fn reason(plan: &BuildPlan, old: Option<Version>) -> Reason {
-    let new = Some(plan.version().clone());
-    let changes = vec![Changed { package: plan.package().clone(), old, new }];
-    Reason { cause: Cause::Job, job: Some(plan.job().id.clone()), changes }
+/// What the entries of a replacement take the place of.
+#[derive(Debug)]
+pub(super) enum Scope<'a> {
+    /// The entries of a source package: these.
+    Source(&'a PackageName, Entries),
+    /// All of those indices that there are entries for.
+    Indices,
 }
 
 /// A suite as it is now.
 #[derive(Debug)]
-pub(super) struct Current {
+pub(super) struct Current<'a> {
+    pub(super) suite: &'a SuiteSpec,
     pub(super) release: Option<Release>,
-    pub(super) indices: BTreeMap<Kind, Published>,
-}
-
-impl Current {
-    /// Returns the paragraphs of a source package.
-    pub(super) fn entries(&self, source: &PackageName) -> Result<Entries, ArchiveError> {
-        let of = |(kind, index): (&Kind, &Published)| {
-            let found = index.entries(source.as_str());
-            let found = found.map_err(|e| ArchiveError::damaged(Path::new(&kind.path()), e))?;
-            Ok((kind.clone(), found))
-        };
-        self.indices.iter().map(of).filter(|it| !it.as_ref().is_ok_and(|it| it.1.is_empty())).collect()
-    }
+    /// Its indices, and those that it should have.
+    pub(super) paths: BTreeSet<IndexPath>,
 }
 
 impl Archive {
     /// Reads a suite for a change. The caller holds the lock.
-    pub(super) fn current(&self, suite: &SuiteSpec) -> Result<Current, ArchiveError> {
+    pub(super) fn current<'a>(&self, suite: &'a SuiteSpec) -> Result<Current<'a>, ArchiveError> {
         let release = self.release(&suite.suite)?;
-        let mut indices = BTreeMap::new();
-        for kind in Kind::of(suite) {
-            let index = release.as_ref().map(|it| self.published(&suite.suite, it, &kind)).transpose()?;
-            indices.insert(kind, index.unwrap_or_default());
+        let mut paths: BTreeSet<_> = IndexPath::of(suite).into_iter().collect();
+        if let Some(release) = &release {
+            paths.extend(release.indices().into_iter().filter(|it| release.is_wanted(suite, it)));
         }
-        Ok(Current { release, indices })
+        Ok(Current { suite, release, paths })
     }
 
-    /// Publishes a suite again if its description has changed, or if it was never published.
-    pub(super) fn refresh_description(&self, suite: &SuiteSpec) -> Result<(), ArchiveError> {
-        let current = self.current(suite)?;
-        if current.release.as_ref().is_some_and(|it| it.describes(suite)) {
-            return Ok(());
-        }
-        let mut replacement = Replacement::new(Reason::configuration());
-        // An architecture that is new to the suite begins with the packages that run anywhere.
-        if let Some(release) = &current.release
-            && let Some(known) = release.architectures().first()
-        {
-            let known = self.published(&suite.suite, release, &Kind::Binary(known.clone()))?.all();
-            let known = known.map_err(|e| ArchiveError::damaged(&self.suite_directory(&suite.suite), e))?;
-            let anywhere: Vec<_> =
-                known.into_iter().filter(|it| it.field("Architecture") == Some("all")).collect();
-            for kind in Kind::of(suite) {
-                if kind != Kind::Source && release.index(&kind, ".gz").is_none() {
-                    replacement.entries.insert(kind, anywhere.clone());
-                }
+    /// Returns the entries of a source package.
+    pub(super) fn entries(
+        &self,
+        current: &Current<'_>,
+        source: &PackageName,
+    ) -> Result<Entries, ArchiveError> {
+        let mut entries = Entries::new();
+        let Some(release) = &current.release else { return Ok(entries) };
+        for path in &current.paths {
+            let found = self.lookup(&current.suite.suite, release, path, source)?;
+            if !found.is_empty() {
+                entries.insert(path.clone(), found);
             }
         }
-        self.switch(suite, &current, replacement).map(drop)
+        Ok(entries)
     }
 
     /// Replaces what a suite serves of a source package, and returns the new generation. The caller holds the lock.
     pub(super) fn switch(
         &self,
-        suite: &SuiteSpec,
-        current: &Current,
+        current: &Current<'_>,
         replacement: Replacement<'_>,
     ) -> Result<Option<Generation>, ArchiveError> {
-        let Replacement { source, entries, files: files_of_pool, paths, reason } = replacement;
-        let built = build(suite, current, source, &entries)?;
+        let suite = current.suite;
+        let built = self.build(current, &replacement)?;
         let directory = self.suite_directory(&suite.suite);
-        let listed = list(suite, current.release.as_ref(), &built);
+        let listed = list(current, &built);
         let now = Timestamp::now();
         let release = Release::next(suite, current.release.as_ref(), now, listed).valid_for(self.valid_for);
         let text = release.to_text();
         let signed = self.signer.sign(&text)?;
 
-        let files = record(current, source, &paths)?;
-        let mut first = files_of_pool;
-        first.push(self.records.stage(&suite.suite, &release, &signed.inline, reason, files)?);
+        let files = record(&replacement);
+        let mut first = replacement.files;
+        first.push(self.records.stage(&suite.suite, &release, &signed.inline, replacement.reason, files)?);
         let mut links: Vec<(PathBuf, PathBuf)> = Vec::new();
-        for (kind, index) in &built {
-            let path = format!("{}/{}", suite.component, kind.path());
+        for (path, index) in &built {
             for (ending, sum, bytes) in [(".gz", &index.gz_sum, &index.gz), (".xz", &index.xz_sum, &index.xz)]
             {
                 let file = Listed { path: format!("{path}{ending}"), sum: sum.clone() };
@@ -145,6 +126,50 @@ impl Archive {
         Ok(release.generation)
     }
 
+    /// Makes the indices that change, side by side.
+    fn build(
+        &self,
+        current: &Current<'_>,
+        replacement: &Replacement<'_>,
+    ) -> Result<BTreeMap<IndexPath, Built>, ArchiveError> {
+        let Replacement { scope, entries, .. } = replacement;
+        let release = current.release.as_ref();
+        let changes = |path: &&IndexPath| {
+            let is_new = release.is_none_or(|it| it.index(path, "").is_none());
+            is_new
+                || match scope {
+                    Scope::Source(_, held) => held.get(path) != entries.get(path),
+                    Scope::Indices => entries.contains_key(path),
+                }
+        };
+        let one = |path: &IndexPath| {
+            let insert = entries.get(path).map(Vec::as_slice).unwrap_or_default();
+            let (old, source) = match (scope, release) {
+                (Scope::Source(source, _), Some(release)) => {
+                    (self.published(&current.suite.suite, release, path)?, Some(source.as_str()))
+                }
+                _ => (Published::default(), None),
+            };
+            let built = old.rebuild(Change { source, insert });
+            built.map_err(|e| ArchiveError::damaged(&self.suite_directory(&current.suite.suite), e))
+        };
+        std::thread::scope(|scope| {
+            let one = &one;
+            let paths: BTreeSet<&IndexPath> = current.paths.iter().chain(entries.keys()).collect();
+            let threads: Vec<_> = paths
+                .into_iter()
+                .filter(changes)
+                .map(|path| (path, scope.spawn(move || one(path))))
+                .collect();
+            let mut built = BTreeMap::new();
+            for (path, thread) in threads {
+                let index = thread.join().unwrap_or_else(|e| std::panic::resume_unwind(e))?;
+                built.insert(path.clone(), index);
+            }
+            Ok(built)
+        })
+    }
+
     /// Makes what a repetition finds done also survive a loss of power.
     pub(super) fn confirm(&self, suite: &Suite) -> Result<(), ArchiveError> {
         Ok(durable::sync_directory(&self.suite_directory(suite))?)
@@ -152,58 +177,24 @@ impl Archive {
 }
 
 /// Returns the files that a publication takes the place of, and those that it is about to add.
-fn record(
-    current: &Current,
-    source: Option<&PackageName>,
-    arriving: &[String],
-) -> Result<(PoolFiles, PoolFiles), ArchiveError> {
-    let Some(source) = source else { return Ok((PoolFiles::new(), PoolFiles::new())) };
-    let old = current.entries(source)?;
-    let files = old.values().flatten().flat_map(Stanza::files);
-    let before = files.map(|it| (it.path, source.to_string())).collect();
-    Ok((before, arriving.iter().map(|it| (it.clone(), source.to_string())).collect()))
-}
-
-/// Makes the indices that change, side by side.
-fn build(
-    suite: &SuiteSpec,
-    current: &Current,
-    source: Option<&PackageName>,
-    entries: &Entries,
-) -> Result<BTreeMap<Kind, Built>, ArchiveError> {
-    let release = current.release.as_ref();
-    let one = |kind: &Kind, old: &Published| {
-        let insert = entries.get(kind).map(Vec::as_slice).unwrap_or_default();
-        let change = Change { source: source.map(PackageName::as_str), insert };
-        let path = format!("{}/{}.gz", suite.component, kind.path());
-        let is_in_place = release.is_some_and(|it| it.files.iter().any(|it| it.path == path));
-        let built = if is_in_place { old.change(change) } else { old.rebuild(change).map(Some) };
-        built.map_err(|e| ArchiveError::damaged(Path::new(&path), e))
-    };
-    std::thread::scope(|scope| {
-        let one = &one;
-        let threads: Vec<_> =
-            current.indices.iter().map(|(kind, old)| (kind, scope.spawn(move || one(kind, old)))).collect();
-        let mut built = BTreeMap::new();
-        for (kind, thread) in threads {
-            let index = thread.join().unwrap_or_else(|e| std::panic::resume_unwind(e))?;
-            built.extend(index.map(|it| (kind.clone(), it)));
-        }
-        Ok(built)
-    })
+fn record(replacement: &Replacement<'_>) -> (PoolFiles, PoolFiles) {
+    let Scope::Source(source, held) = &replacement.scope else { return (PoolFiles::new(), PoolFiles::new()) };
+    let of_source = |path: String| (path, source.to_string());
+    let before = held.values().flatten().flat_map(Stanza::files).map(|it| of_source(it.path));
+    (before.collect(), replacement.paths.iter().cloned().map(of_source).collect())
 }
 
 /// Returns the files of the next `Release`: those of the new indices, and of the others as they were.
-fn list(suite: &SuiteSpec, previous: Option<&Release>, built: &BTreeMap<Kind, Built>) -> Vec<Listed> {
+fn list(current: &Current<'_>, built: &BTreeMap<IndexPath, Built>) -> Vec<Listed> {
     let mut listed = Vec::new();
-    for kind in Kind::of(suite) {
-        let path = format!("{}/{}", suite.component, kind.path());
+    let paths: BTreeSet<&IndexPath> = current.paths.iter().chain(built.keys()).collect();
+    for path in paths {
         let sum = |ending: &str| -> Option<Sum> {
-            match (built.get(&kind), ending) {
+            match (built.get(path), ending) {
                 (Some(index), "") => Some(index.text.clone()),
                 (Some(index), ".gz") => Some(index.gz_sum.clone()),
                 (Some(index), _) => Some(index.xz_sum.clone()),
-                (None, ending) => previous?.index(&kind, ending).map(|it| it.sum.clone()),
+                (None, ending) => current.release.as_ref()?.index(path, ending).map(|it| it.sum.clone()),
             }
         };
         for ending in ["", ".gz", ".xz"] {

@@ -248,9 +248,9 @@ impl Archive {
             pool.retain(|path, _| !served.contains(path));
             return Ok(());
         }
-        for kind in release.package_indices() {
+        for path in release.indices().iter().filter(|it| it.names_files()) {
             for source in sources.iter().filter_map(|it| it.parse::<PackageName>().ok()) {
-                let entries = self.lookup(suite, release, &kind, &source)?;
+                let entries = self.lookup(suite, release, path, &source)?;
                 for file in entries.iter().flat_map(Stanza::files) {
                     pool.remove(&file.path);
                 }
@@ -307,8 +307,8 @@ impl Archive {
         release: &Release,
     ) -> Result<BTreeMap<String, BTreeSet<String>>, ArchiveError> {
         let mut files: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-        for kind in release.package_indices() {
-            for stanza in self.stanzas_of(suite, release, &kind)? {
+        for path in release.indices().iter().filter(|it| it.names_files()) {
+            for stanza in self.stanzas_of(suite, release, path)? {
                 let paths = stanza.files().into_iter().map(|it| it.path);
                 files.entry(stanza.key.source().to_owned()).or_default().extend(paths);
             }

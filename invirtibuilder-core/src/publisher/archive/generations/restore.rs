@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use jiff::Timestamp;
 
-use super::super::release::{Listed, Release};
+use super::super::release::{Kind, Listed, Release};
 use super::super::stanza::Stanza;
 use super::super::{Archive, ArchiveError};
 use super::record::{Cause, Changed, PoolFiles, Reason};
@@ -165,8 +165,8 @@ impl Archive {
     /// Reads what a release says that its suite holds.
     fn contents_of(&self, suite: &Suite, release: &Release) -> Result<Vec<Held>, ArchiveError> {
         let mut held = Vec::new();
-        for kind in release.source_indices() {
-            let stanzas = self.stanzas_of(suite, release, &kind)?;
+        for path in release.indices().iter().filter(|it| it.kind == Kind::Source) {
+            let stanzas = self.stanzas_of(suite, release, path)?;
             held.extend(stanzas.iter().filter_map(Stanza::held));
         }
         Ok(held)
