@@ -267,18 +267,6 @@ pub enum PublicationKind {
     Removal,
 }
 
-impl PublicationKind {
-    /// Returns the kind in one word.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Published => "published",
-            Self::Rollback => "rollback",
-            Self::Removal => "removal",
-        }
-    }
-}
-
 /// A file of a package, with what is known of its content.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Artifact {

@@ -236,6 +236,8 @@ impl Pipeline {
     /// Everything before the point of no return. Touches only the workspace and the log.
     fn prepare(&self, working: &mut Working<'_>) -> Result<Prepared, Setback> {
         working.enter(Stage::Validate);
+        // What a rollback that was interrupted has begun is completed before anything is decided.
+        drop(self.hold(&[&working.claim.job().request.pocket]).in_stage(Stage::Validate)?);
         let mut plan = self.plan(working.claim.job()).in_stage(Stage::Validate)?;
         if let Plan::Copy(copy) = &plan {
             let (settled, holds) =

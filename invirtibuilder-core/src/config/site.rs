@@ -256,7 +256,7 @@ fn read_publisher(mut section: Section<'_>) -> Publisher {
     let retention = read_retention(section.section("retention"));
     let valid_for = read_duration(&mut section, "valid_for");
     section.finish();
-    Publisher { key, origin, label, changelogs, contents, descriptions, debug, retention, valid_for }
+    Publisher { key, origin, label, retention, valid_for, changelogs, contents, descriptions, debug }
 }
 
 fn read_descriptions(section: &mut Section<'_>) -> Descriptions {

@@ -105,7 +105,10 @@ impl Pipeline {
             return Err(RollbackError::Refused(problem));
         };
         if let Some(begun) = self.locks.pending(pocket)? {
-            self.roll_forward(begun)?;
+            let completed = self.roll_forward(begun)?;
+            if completed.rollback().to == to {
+                return Ok(completed);
+            }
         }
         if let Some(job) = half_way(queue, pocket)? {
             return Err(RollbackError::Refused(format!(
@@ -207,3 +210,6 @@ fn half_way(queue: &dyn Queue, pocket: &PocketName) -> Result<Option<JobState>, 
     };
     Ok(queue.pending()?.into_iter().find(needs))
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,10 @@
 //! What the archive served before, for the frontends: listing it, returning to it, letting go of it.
 
+use std::os::fd::AsFd;
+use std::time::Duration;
+
 use jiff::Timestamp;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::{Site, SiteError};
 use crate::job::Publication;
@@ -9,6 +13,12 @@ use crate::pipeline::RollbackError;
 use crate::publisher::Generation;
 use crate::publisher::archive::{Expiry, KeptGeneration};
 use crate::rollback::{Rollback, RolledBack};
+use crate::stop::Stop;
+
+/// How long the thread that signs sleeps at most: a change of the clock is noticed after this.
+const NAP: Duration = Duration::from_secs(60);
+/// How long it sleeps at least: what has failed is not tried again without pause.
+const PAUSE: Duration = Duration::from_secs(1);
 
 impl From<RollbackError> for SiteError {
     fn from(error: RollbackError) -> Self {
@@ -93,8 +103,43 @@ impl Site {
         Ok(self.archive.refresh(is_all)?)
     }
 
-    /// Returns when the next suite is due to be signed again; `None` if none ever is.
-    pub fn next_refresh(&self) -> Result<Option<Timestamp>, SiteError> {
-        Ok(self.archive.next_refresh()?)
+    /// Does some work, and meanwhile signs again, before it expires, whatever the site serves.
+    ///
+    /// It is signed before the work begins, too, if it is due: many short runs are as good as a long one. What goes
+    /// wrong with that is logged, and tried again.
+    pub fn while_fresh<T>(&self, stop: &Stop, work: impl FnOnce() -> T) -> T {
+        if self.config.publisher.valid_for.is_none() {
+            return work();
+        }
+        self.refresh_and_log();
+        let Ok(done) = Stop::new() else { return work() };
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while self.sleep_until_due(stop, &done) {
+                    self.refresh_and_log();
+                }
+            });
+            let result = work();
+            done.set();
+            result
+        })
+    }
+
+    fn refresh_and_log(&self) {
+        if let Err(error) = self.archive.refresh(false) {
+            let error: &dyn std::error::Error = &error;
+            tracing::error!(error, "the archive was not signed again; apt will refuse it when it expires");
+        }
+    }
+
+    /// Returns whether to go on.
+    fn sleep_until_due(&self, stop: &Stop, done: &Stop) -> bool {
+        let due = self.archive.next_refresh().ok().flatten();
+        let left = due.map(|it| Duration::try_from(it.duration_since(Timestamp::now())).unwrap_or_default());
+        let left = Timespec::try_from(left.unwrap_or(NAP).clamp(PAUSE, NAP)).ok();
+        let mut ends = [stop, done].map(|it| PollFd::from_borrowed_fd(it.as_fd(), PollFlags::IN));
+        // A signal that interrupts it makes it look once more than it must.
+        let _ = poll(&mut ends, left.as_ref());
+        !stop.is_set() && !done.is_set()
     }
 }

@@ -288,3 +288,49 @@ fn a_suite_that_is_not_refreshed_is_refused_by_apt_and_a_refreshed_one_is_accept
     assert_eq!(world.archive().refresh(false).unwrap().len(), 2);
     assert!(!String::from_utf8(world.in_release("unstable")).unwrap().contains("Valid-Until"));
 }
+
+#[test]
+#[ignore = "a measurement: it prints how long publications take among thousands of kept generations"]
+fn publications_among_thousands_of_kept_generations() {
+    const COUNT: u64 = 5_000;
+    let world = World::new();
+    let many = Retention { generations: 10_000, ..keep(0) };
+    let archive = world.archive_in("archive", many);
+    let time = |archive: &Archive, what: &str, versions: std::ops::Range<u32>| {
+        for version in versions {
+            let started = std::time::Instant::now();
+            hello(&format!("1.{version}")).publish(archive, &unstable()).unwrap();
+            println!("{what}: {:?}", started.elapsed());
+        }
+    };
+    time(&archive, "few generations", 0..5);
+    // The records of thousands more, as publications would have left them.
+    let records = world.root.join("archive-state/generations/unstable");
+    let model = std::fs::read_to_string(records.join("6")).unwrap();
+    for number in 7..=COUNT {
+        let text = model.replace("Generation: 6\n", &format!("Generation: {number}\n"));
+        std::fs::write(records.join(number.to_string()), text).unwrap();
+    }
+    let path = world.path("dists/unstable/InRelease");
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, text.replace("Generation: 6\n", &format!("Generation: {COUNT}\n"))).unwrap();
+    let started = std::time::Instant::now();
+    let archive = world.archive_in("archive", many);
+    println!("the first start, which makes all their snapshots: {:?}", started.elapsed());
+    let started = std::time::Instant::now();
+    let archive = {
+        drop(archive);
+        world.archive_in("archive", many)
+    };
+    println!("the next start: {:?}", started.elapsed());
+    time(&archive, "5,000 generations, the first with a look at all", 5..10);
+    for is_trial in [true, false] {
+        let started = std::time::Instant::now();
+        archive.expire(is_trial).unwrap();
+        println!("expire among them: {:?}", started.elapsed());
+    }
+    let archive = world.archive_in("archive", keep(3));
+    let started = std::time::Instant::now();
+    let gone = archive.expire(false).unwrap();
+    println!("letting go of {}: {:?}", gone.generations[&unstable().suite].len(), started.elapsed());
+}
