@@ -12,6 +12,7 @@ mod git_hook;
 mod history;
 mod init;
 mod log;
+mod may;
 mod pocket;
 mod repo;
 mod retry;
@@ -41,6 +42,7 @@ pub(crate) enum Command {
     History(history::Arguments),
     #[command(subcommand)]
     Pocket(pocket::Command),
+    May(may::Arguments),
     Verify(verify::Arguments),
     #[command(subcommand)]
     Archive(archive::Command),
@@ -65,6 +67,7 @@ pub(crate) fn run(command: Command, context: &Context) -> Result<u8, Failure> {
         Command::Retry(arguments) => retry::run(&arguments, context),
         Command::History(arguments) => history::run(&arguments, context),
         Command::Pocket(command) => pocket::run(command, context),
+        Command::May(arguments) => may::run(&arguments, context),
         Command::Verify(arguments) => verify::run(&arguments, context),
         Command::Archive(command) => archive::run(command, context),
         Command::GitHook(command) => git_hook::run(command, context),

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, RenameFlags, flock};
 
+pub mod derived;
 pub mod group;
 pub mod scratch;
 
@@ -308,7 +309,26 @@ pub fn append_log(path: &Path) -> Result<File> {
     File::options().append(true).create(true).mode(0o640).open(path).map_err(at("open", path))
 }
 
-/// An exclusive lock on a file. The kernel releases it when this is dropped or its process dies.
+/// Writes at a place of a file that only grows, drops what followed that place, and syncs. Begins the file if there is
+/// none. The caller holds a lock.
+pub fn append_at(path: &Path, place: u64, bytes: &[u8]) -> Result<()> {
+    let is_new = !path.exists();
+    let options = File::options().write(true).create(true).truncate(false).mode(0o640).open(path);
+    let mut file = options.map_err(at("open", path))?;
+    let written = file
+        .set_len(place)
+        .and_then(|()| std::os::unix::fs::FileExt::write_all_at(&file, bytes, place))
+        .and_then(|()| file.flush())
+        .and_then(|()| file.sync_all());
+    if let Err(e) = written {
+        // What is half there would be dropped by the next call as well.
+        let _ = file.set_len(place);
+        return Err(at("write", path)(e));
+    }
+    if is_new { sync_directory(&parent(path)) } else { Ok(()) }
+}
+
+/// A lock on a file, exclusive unless it says otherwise. The kernel releases it when this is dropped or its process dies.
 #[derive(Debug)]
 #[must_use = "a lock that is dropped at once locks nothing"]
 pub struct Lock(File);
@@ -326,6 +346,17 @@ impl Lock {
         let file = Self::open(path)?;
         loop {
             match flock(&file, FlockOperation::LockExclusive) {
+                Err(rustix::io::Errno::INTR) => (),
+                other => return other.map(|()| Self(file)).map_err(at("lock", path)),
+            }
+        }
+    }
+
+    /// Waits until nobody has the lock alone, and shares it with others who do the same.
+    pub fn share(path: &Path) -> Result<Self> {
+        let file = Self::open(path)?;
+        loop {
+            match flock(&file, FlockOperation::LockShared) {
                 Err(rustix::io::Errno::INTR) => (),
                 other => return other.map(|()| Self(file)).map_err(at("lock", path)),
             }

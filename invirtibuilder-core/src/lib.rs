@@ -85,6 +85,7 @@
 //! | `hooks/`, `gnupg/` | whoever runs the site |
 
 pub mod access;
+pub mod audit;
 pub mod builder;
 pub mod config;
 #[cfg(feature = "conformance")]
@@ -99,12 +100,14 @@ pub mod job;
 pub mod memory;
 pub mod names;
 pub mod pipeline;
+pub mod plain_text;
 pub mod pocket;
 pub mod policy;
 pub mod process;
 pub mod publisher;
 pub mod queue;
 pub mod repository;
+pub mod rollback;
 pub mod signer;
 pub mod site;
 pub mod states;

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::durable;
 use crate::error::BoxError;
+use crate::pipeline::MAX_RESULTS;
 
 /// What a build may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,10 +27,12 @@ pub struct BuildLimits {
     /// Bytes of memory: of one build where there are control groups, else of each of its processes; `None` for as
     /// many as there are. Not for the `sbuild` builder.
     pub memory: Option<u64>,
+    /// Bytes of what one run leaves, all files together.
+    pub results: u64,
 }
 
 impl Default for BuildLimits {
-    /// Two hours, 20 minutes, 64 MiB of log and 2,000 processes.
+    /// Two hours, 20 minutes, 64 MiB of log, 2,000 processes and 4 GiB of results.
     fn default() -> Self {
         Self {
             time: Duration::from_secs(2 * 3600),
@@ -38,6 +41,7 @@ impl Default for BuildLimits {
             processes: 2000,
             disk: None,
             memory: None,
+            results: MAX_RESULTS,
         }
     }
 }

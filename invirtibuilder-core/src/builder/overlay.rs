@@ -14,7 +14,7 @@
 //!
 //! Never reads what a program prints to decide whether it succeeded.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ use std::time::Instant;
 
 use crate::durable::scratch;
 use crate::error::{BoxError, BuildError};
-use crate::names::{BaseName, PocketName};
+use crate::names::{Architecture, BaseName, PackageName, PocketName};
 use crate::policy::{PocketSpec, Trust};
 use crate::process::{self, Command, ProcessError};
 use crate::states::SourcePackage;
@@ -275,7 +275,7 @@ impl OverlayBuilder {
         let ours = Workplace { walls: &base_walls, owner: self.owner(), ..place };
         let tree = tree::ensure(&ours, &base, &target.base, &host, log)?;
         let domain = Domain::of(source.plan().pocket());
-        let needs = Needs::of(source, target.with_all);
+        let needs = Needs::of(source.control().paragraph(), target.with_all);
         let is_installed =
             |packages: &[_]| Ok(layer::find(store, &layer::name(&tree, packages, &domain))?.is_some());
         let packages = dependencies::resolve(&ours, &tree, &host, &needs, &domain, &is_installed, log)?;
@@ -324,6 +324,14 @@ impl Builder for OverlayBuilder {
             Trouble::Interrupted => BuildError::Interrupted,
             Trouble::Machine(e) => BuildError::Backend(e),
         })
+    }
+
+    fn protected(
+        &self,
+        base: &BaseName,
+        architecture: &Architecture,
+    ) -> Result<BTreeSet<PackageName>, BuildError> {
+        self.bases.packages(base, architecture).map_err(BuildError::Backend)
     }
 
     fn clean_up(&self) -> Result<(), BuildError> {
@@ -376,7 +384,7 @@ impl Build<'_> {
             results: Some(output.clone()),
         };
         self.place.run_room(&plan, entry, log)?;
-        results::take(&output, into).map_err(|refused| match refused {
+        results::take(&output, into, self.place.limits.results).map_err(|refused| match refused {
             Refused::Build(problem) => Trouble::Package(problem),
             Refused::Backend(e) => Trouble::Machine(e),
         })

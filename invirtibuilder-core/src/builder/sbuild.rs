@@ -12,14 +12,14 @@
 //! What is not limited: disk, memory, and the network while build dependencies are installed. The build itself has
 //! no network but a loopback interface of its own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use crate::durable;
 use crate::error::{BoxError, BuildError};
-use crate::names::BaseName;
+use crate::names::{Architecture, BaseName, PackageName};
 use crate::process::{self, Command, ProcessError};
 use crate::states::SourcePackage;
 use crate::stop::Interrupt;
@@ -106,7 +106,7 @@ impl SbuildBuilder {
             Err(e) => return Err(backend(e)),
         };
         match status.code() {
-            Some(0) => results::take(&entry.part(Part::Output), into).map_err(|refused| match refused {
+            Some(0) => results::take(&entry.part(Part::Output), into, self.limits.results).map_err(|refused| match refused {
                 Refused::Build(problem) => attempted(source, problem),
                 Refused::Backend(e) => BuildError::Backend(e),
             }),
@@ -155,6 +155,14 @@ impl Builder for SbuildBuilder {
             (Ok(_), Err(e)) => Err(BuildError::Backend(e)),
             (result, _) => result,
         }
+    }
+
+    fn protected(
+        &self,
+        base: &BaseName,
+        architecture: &Architecture,
+    ) -> Result<BTreeSet<PackageName>, BuildError> {
+        self.bases.packages(base, architecture).map_err(BuildError::Backend)
     }
 
     fn clean_up(&self) -> Result<(), BuildError> {

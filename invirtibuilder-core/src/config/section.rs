@@ -3,6 +3,7 @@
 //! Never stops at the first problem: what cannot be read is reported and counts as left out.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -129,11 +130,9 @@ impl<'a> Section<'a> {
         entries.map(|(_, (key, node))| (key.as_str(), node, self.place.key(key))).collect()
     }
 
-    /// Refuses a key that the documentation promises for later.
-    pub(super) fn not_yet(&mut self, key: &'static str) {
-        if let Some(value) = self.value(key) {
-            value.place.report("it is not supported yet; remove it");
-        }
+    /// Returns the keys of a map whose keys are names.
+    pub(super) fn keys(&self) -> BTreeSet<&'a str> {
+        self.entries.iter().map(|it| it.0.as_str()).collect()
     }
 
     /// Refuses a backend other than the one that there is.

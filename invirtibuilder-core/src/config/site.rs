@@ -1,19 +1,21 @@
 //! Reads the whole configuration from its tree.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::acls::read_lists;
+use super::keys::{read_keyring_package, read_keys};
 use super::pockets::{Pocket, read_pockets};
 use super::section::{Place, Problems, Section, Value};
 use super::tree::Node;
 use super::units::{parse_duration, parse_size};
-use super::{Base, Builder, Config, DEFAULT_ROOT, Host, Paths, Publisher, Tagger};
-use crate::access::Lists;
-use crate::names::{BaseName, BranchName, Component, Principal};
+use super::{Base, BuildBackend, Builder, Config, DEFAULT_ROOT, Host, Paths, Publisher, Tagger};
+use crate::names::{BaseName, BranchName, Component};
+use crate::pipeline::MAX_RESULTS;
 use crate::policy::PocketSpec;
 use crate::process::Limits;
-use crate::publisher::archive::Descriptions;
+use crate::publisher::archive::{Descriptions, Retention};
 
 /// Reads the configuration; `None` if something that has no default is not there. Then, as for everything else
 /// that is wrong, a problem is noted.
@@ -21,12 +23,14 @@ pub(super) fn read<'a>(tree: &'a Node, host: &Host, problems: &'a Problems<'a>) 
     let mut top = Section::of(Some(tree), Place::top(problems));
     let root = read_root(&mut top);
     let paths = read_paths(top.section("paths"), &root);
-    let lists = read_lists(top.section("acls"));
+    let acls = top.section("acls");
+    let names = acls.keys();
+    let lists = read_lists(acls, &root, &names);
     let impersonate = top.value("impersonate").map(|it| it.list()).unwrap_or_default();
     let mut bases = read_bases(top.section("bases"), &root);
 
     let mut build = top.section("build");
-    let pockets = read_pockets(build.section("pockets"), &root, host, &bases);
+    let pockets = read_pockets(build.section("pockets"), &root, host, &bases, &names);
     let tagger = read_tagger(build.section("tagger"));
     let tag_prefix = read_tag_prefix(&mut build);
     build.finish();
@@ -112,26 +116,6 @@ fn check_privacy(section: &Section<'_>, paths: &Paths) {
             ));
         }
     }
-}
-
-fn read_lists(section: Section<'_>) -> Lists {
-    let entries = section.named();
-    let names: BTreeSet<&str> = entries.iter().map(|it| it.0).collect();
-    let mut lists = Lists::new();
-    for (name, node, place) in &entries {
-        let mut principals = Vec::new();
-        for item in (Value { node, place: place.clone() }).items() {
-            let Some(principal) = item.parse::<Principal>() else { continue };
-            if names.contains(principal.as_str()) {
-                item.place.report(format!(
-                    "{principal} is another list, and lists in lists are not supported yet; write its principals here"
-                ));
-            }
-            principals.push(principal);
-        }
-        lists.insert((*name).to_owned(), principals);
-    }
-    lists
 }
 
 fn read_bases(section: Section<'_>, root: &Path) -> BTreeMap<BaseName, Base> {
@@ -233,7 +217,20 @@ fn read_tag_prefix(build: &mut Section<'_>) -> String {
 }
 
 fn read_builder(mut section: Section<'_>) -> Builder {
-    section.backend("sbuild");
+    let is_overlay = match section.value("backend").map(|it| (it.text(), it.place)) {
+        None | Some((None | Some("sbuild"), _)) => false,
+        Some((Some("overlay"), _)) => true,
+        Some((Some(other), place)) => {
+            place.report(format!("the backend {other:?} is not supported yet; write sbuild or overlay"));
+            false
+        }
+    };
+    let layers = if is_overlay {
+        section.value("layers").and_then(|it| it.place.take(parse_size(it.text()?)))
+    } else {
+        only_overlay(&mut section, "layers");
+        None
+    };
     let user = section.value("user").and_then(|value| {
         let text = value.text()?;
         let is_name = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
@@ -247,32 +244,71 @@ fn read_builder(mut section: Section<'_>) -> Builder {
     let mut limits = section.section("limits");
     let time = read_duration(&mut limits, "time").unwrap_or(Duration::from_secs(2 * 60 * 60));
     let silence = read_duration(&mut limits, "silence").unwrap_or(Duration::from_secs(20 * 60));
-    let log = limits.value("log").and_then(|it| it.place.take(parse_size(it.text()?)));
-    for key in ["disk", "memory", "processes"] {
-        limits.not_yet(key);
+    let mut size = |key| limits.value(key).and_then(|it| it.place.take(parse_size(it.text()?)));
+    let (log, results) = (size("log"), size("results").unwrap_or(MAX_RESULTS));
+    let (mut disk, mut memory, mut processes) = (None, None, None);
+    if is_overlay {
+        let mut size = |key| limits.value(key).and_then(|it| it.place.take(parse_size(it.text()?)));
+        (disk, memory) = (size("disk"), size("memory"));
+        processes = limits.value("processes").and_then(|it| read_count(&it));
+    } else {
+        for key in ["disk", "memory", "processes"] {
+            only_overlay(&mut limits, key);
+        }
     }
     limits.finish();
     section.finish();
-    Builder { user, limits: Limits { time, silence, output: log.unwrap_or(64 << 20) } }
+    let backend = if is_overlay { BuildBackend::Overlay { layers } } else { BuildBackend::Sbuild };
+    let limits = Limits { time, silence, output: log.unwrap_or(64 << 20) };
+    Builder { backend, user, limits, disk, memory, processes, results }
+}
+
+/// Refuses a key that only the overlay backend has.
+fn only_overlay(section: &mut Section<'_>, key: &'static str) {
+    if let Some(value) = section.value(key) {
+        value.place.report("sbuild does not support it; remove it, or write backend: overlay");
+    }
+}
+
+fn read_count(value: &Value<'_>) -> Option<u64> {
+    // A room alone has a few, and dpkg-buildpackage a few more.
+    const LEAST: u64 = 20;
+    let number = match value.node {
+        Node::Number(text) => text.parse().ok(),
+        _ => None,
+    };
+    if number.is_none_or(|it| it < LEAST) {
+        value.place.report(format!("it is not a number of processes; write one from {LEAST}, such as 2000"));
+        return None;
+    }
+    number
 }
 
 fn read_publisher(mut section: Section<'_>) -> Publisher {
     section.backend("archive");
-    let key = section.value("key").and_then(|value| {
-        let text = value.text()?.replace(' ', "").to_ascii_uppercase();
-        if !matches!(text.len(), 40 | 64) || !text.bytes().all(|c| c.is_ascii_hexdigit()) {
-            value.place.report("it is not a full fingerprint of 40 or 64 hexadecimal digits; `gpg --list-keys --with-colons` prints it as fpr");
-        }
-        Some(text)
-    });
+    let keys = read_keys(&mut section);
     let mut line = |key| section.line(key).unwrap_or_else(|| "Invirtibuilder".to_owned());
     let (origin, label) = (line("origin"), line("label"));
     let changelogs = section.line("changelogs");
     let contents = section.value("contents").and_then(|it| it.boolean()).unwrap_or(false);
     let descriptions = read_descriptions(&mut section);
     let debug = read_debug(&mut section);
+    let keyring_package = read_keyring_package(&mut section, &origin);
+    let retention = read_retention(section.section("retention"));
+    let valid_for = read_duration(&mut section, "valid_for");
     section.finish();
-    Publisher { key, origin, label, changelogs, contents, descriptions, debug }
+    Publisher {
+        keys,
+        keyring_package,
+        origin,
+        label,
+        retention,
+        valid_for,
+        changelogs,
+        contents,
+        descriptions,
+        debug,
+    }
 }
 
 fn read_descriptions(section: &mut Section<'_>) -> Descriptions {
@@ -297,6 +333,25 @@ fn read_debug(section: &mut Section<'_>) -> Option<Component> {
         Some(value) if value.text() == Some("no") => None,
         Some(value) => value.parse(),
     }
+}
+
+fn read_retention(mut section: Section<'_>) -> Retention {
+    let default = Retention::default();
+    let mut count = |key, default| {
+        let value = section.value(key)?;
+        match value.node {
+            Node::Number(text) if text.parse::<u32>().is_ok() => text.parse().ok(),
+            _ => {
+                value.place.report(format!("it is not a whole number; write one such as {default}"));
+                None
+            }
+        }
+    };
+    let generations = count("generations", 3).unwrap_or(default.generations);
+    let versions = count("versions", 0).unwrap_or(default.versions);
+    let time = read_duration(&mut section, "time").unwrap_or(default.time);
+    section.finish();
+    Retention { generations, time, versions }
 }
 
 fn read_hooks(mut section: Section<'_>) -> Duration {

@@ -5,23 +5,28 @@ use std::sync::Arc;
 
 use super::{Lists, Site, SiteError};
 use crate::builder::base::BaseSpec;
-use crate::builder::sbuild::{ACCOUNT, BuildLimits, SbuildBuilder, SbuildConfig};
-use crate::config::{self, Config};
+use crate::builder::Builder;
+use crate::builder::limits::BuildLimits;
+use crate::builder::overlay::{LAYERS, OverlayBuilder, OverlayConfig};
+use crate::builder::sbuild::{ACCOUNT, SbuildBuilder, SbuildConfig};
+use crate::config::{self, BuildBackend, Config};
 use crate::durable;
 use crate::error::BoxError;
 use crate::exporter::native::{NativeExporter, TreeLimits};
 use crate::hooks::Hooks;
-use crate::names::PocketName;
+use crate::finding::Finding;
+use crate::names::{BaseName, PocketName};
 use crate::pipeline::Pipeline;
 use crate::pocket::Pocket;
 use crate::pocket::git::{GitSite, Tagger};
+use crate::pocket::locks::PocketLocks;
 use crate::policy::PocketSpec;
 use crate::publisher::Publisher;
-use crate::publisher::archive::{Archive, ArchiveSpec, Retention, SuiteSpec};
+use crate::publisher::archive::{Archive, ArchiveSpec, SuiteSpec};
 use crate::queue::directory::DirectoryQueue;
 use crate::repository::Repositories;
 use crate::repository::push_policy::PushPolicy;
-use crate::signer::{Fingerprint, GpgOnDemand, Signer};
+use crate::signer::GpgOnDemand;
 
 /// The file in the archive that has its public key.
 const KEY_FILE: &str = "archive-key.asc";
@@ -47,12 +52,14 @@ pub(super) fn open(config: Config) -> Result<Site, SiteError> {
     let repositories = git.repositories().clone();
     let pipeline = Pipeline {
         pockets,
+        locks: PocketLocks::new(&config.paths.queue.join("rollbacks")),
         gate: Box::new(Lists(config.clone())),
         exporter: Box::new(NativeExporter::new(repositories, TreeLimits::default())),
-        builder: Box::new(builder(&config)),
+        builder: builder(&config),
         publisher: Arc::<Archive>::clone(&archive),
         announcer: Arc::<Hooks>::clone(&hooks),
         logs: config.paths.logs.clone(),
+        max_results: config.builder.results,
     };
     let queue = DirectoryQueue::open(&config.paths.queue)?;
     Ok(Site { config, queue: Box::new(queue), pipeline, git, archive, hooks })
@@ -80,9 +87,10 @@ fn archive(config: &Config) -> Result<Archive, SiteError> {
         state: config.paths.cache.join("archive"),
         key_file: KEY_FILE.parse()?,
         suites: config.pockets.values().map(|it| suite(config, it)).collect(),
-        retention: Retention::default(),
+        retention: config.publisher.retention,
+        valid_for: config.publisher.valid_for,
     };
-    Ok(Archive::new(spec, signer(config).map_err(part("archive"))?))
+    Ok(Archive::new(spec, Box::new(signer(config).map_err(part("archive"))?)))
 }
 
 fn suite(config: &Config, pocket: &PocketSpec) -> SuiteSpec {
@@ -102,23 +110,63 @@ fn suite(config: &Config, pocket: &PocketSpec) -> SuiteSpec {
     }
 }
 
-/// Returns the archive's signer, which looks for its key when it is first needed.
-pub(super) fn signer(config: &Config) -> Result<Box<dyn Signer>, BoxError> {
-    let key = config.publisher.key.as_deref();
-    let key = key.ok_or(
-        "publisher.key names no key; name one by its fingerprint, as `gpg --list-secret-keys` prints it",
-    )?;
-    let fingerprint: Fingerprint = key.parse()?;
-    Ok(Box::new(GpgOnDemand::new(&config.paths.gnupg, &[fingerprint])))
-}
-
-/// Looks for the archive's key now.
-pub(super) fn check_key(config: &Config) -> Result<(), BoxError> {
-    signer(config)?.public_key().map(drop).map_err(Into::into)
+/// Returns the archive's signer, which looks for its keys when they are first needed.
+pub(super) fn signer(config: &Config) -> Result<GpgOnDemand, BoxError> {
+    let keys = &config.publisher.keys;
+    if keys.is_empty() {
+        return Err(
+            "publisher.keys names no key; name one by its fingerprint, as `gpg --list-secret-keys` prints it"
+                .into(),
+        );
+    }
+    Ok(GpgOnDemand::new(&config.paths.gnupg, keys))
 }
 
 /// Returns the builder.
-pub(super) fn builder(config: &Config) -> SbuildBuilder {
+fn builder(config: &Config) -> Box<dyn Builder> {
+    match config.builder.backend {
+        BuildBackend::Sbuild => Box::new(sbuild(config)),
+        BuildBackend::Overlay { layers } => Box::new(overlay(config, layers)),
+    }
+}
+
+/// Checks that builds can work.
+pub(super) fn check_builder(config: &Config) -> Vec<Finding> {
+    match config.builder.backend {
+        BuildBackend::Sbuild => sbuild(config).check(),
+        BuildBackend::Overlay { layers } => overlay(config, layers).check(),
+    }
+}
+
+fn sbuild(config: &Config) -> SbuildBuilder {
+    SbuildBuilder::new(SbuildConfig {
+        bases: bases(config),
+        cache: config.paths.cache.join("bases"),
+        scratch: config.paths.scratch.clone(),
+        account: account(config),
+        limits: limits(config),
+    })
+}
+
+fn overlay(config: &Config, layers: Option<u64>) -> OverlayBuilder {
+    OverlayBuilder::new(OverlayConfig {
+        bases: bases(config),
+        cache: config.paths.cache.join("bases"),
+        store: config.paths.cache.join("overlay"),
+        scratch: config.paths.scratch.clone(),
+        account: account(config),
+        limits: limits(config),
+        layers: layers.unwrap_or(LAYERS),
+        // What this process runs, even if the file has been replaced since.
+        helper: "/proc/self/exe".into(),
+    })
+}
+
+fn account(config: &Config) -> String {
+    config.builder.user.clone().unwrap_or_else(|| ACCOUNT.to_owned())
+}
+
+fn bases(config: &Config) -> BTreeMap<BaseName, BaseSpec> {
     let bases = config.bases.iter().map(|(name, base)| {
         let spec = BaseSpec {
             mirror: base.mirror.clone(),
@@ -129,19 +177,20 @@ pub(super) fn builder(config: &Config) -> SbuildBuilder {
         };
         (name.clone(), spec)
     });
-    let limits = config.builder.limits;
-    SbuildBuilder::new(SbuildConfig {
-        bases: bases.collect(),
-        cache: config.paths.cache.join("bases"),
-        scratch: config.paths.scratch.clone(),
-        account: config.builder.user.clone().unwrap_or_else(|| ACCOUNT.to_owned()),
-        limits: BuildLimits {
-            time: limits.time,
-            silence: limits.silence,
-            log: limits.output,
-            ..BuildLimits::default()
-        },
-    })
+    bases.collect()
+}
+
+fn limits(config: &Config) -> BuildLimits {
+    let (builder, default) = (&config.builder, BuildLimits::default());
+    BuildLimits {
+        time: builder.limits.time,
+        silence: builder.limits.silence,
+        log: builder.limits.output,
+        processes: builder.processes.unwrap_or(default.processes),
+        disk: builder.disk,
+        memory: builder.memory,
+        results: builder.results,
+    }
 }
 
 /// Returns which pushes to the hosted repositories are let through.

@@ -21,7 +21,6 @@ use crate::durable;
 use crate::error::BoxError;
 use crate::names::Architecture;
 use crate::process::{Command, Limits, ProcessError};
-use crate::states::SourcePackage;
 
 mod apt;
 mod fetch;
@@ -45,13 +44,13 @@ pub(super) struct Needs {
 }
 
 impl Needs {
-    /// Reads what a source package declares, for a build with or without its packages for all architectures.
-    pub(super) fn of(source: &SourcePackage, with_all: bool) -> Self {
-        let fields = source.control().paragraph();
+    /// Reads what the fields of a `.dsc` declare, for a build with or without the packages for all architectures.
+    pub(super) fn of(fields: &deb822_fast::Paragraph, with_all: bool) -> Self {
         let mut text = "Format: 1.0\nSource: needs\nBinary: needs\nArchitecture: any\nVersion: 1\n".to_owned();
         let mut copy = |name: &str, more: &str| {
             let declared = fields.get(name).unwrap_or_default();
             let declared = declared.split_whitespace().collect::<Vec<_>>().join(" ");
+            let declared = declared.trim_end_matches([',', ' ']);
             let separator = if declared.is_empty() || more.is_empty() { "" } else { ", " };
             if !declared.is_empty() || !more.is_empty() {
                 // Writing to a string does not fail.

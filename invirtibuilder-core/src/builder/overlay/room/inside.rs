@@ -37,6 +37,7 @@ const KEPT: CapabilitySet = CapabilitySet::CHOWN
 /// The room could not be made. What its steps do is no error.
 pub fn enter(plan: &Plan) -> Result<End, BoxError> {
     rustix::process::umask(Mode::from_raw_mode(0o022));
+    refuse_open_files()?;
     let output = plan.results.as_deref().map(|it| give_to_user(it)).transpose()?;
     let upper = furnish(plan)?;
     loopback::bring_up()?;
@@ -107,6 +108,27 @@ fn replace(path: &Path, text: &str, mode: u32) -> Result<(), BoxError> {
         durable::remove_file(path)?;
     }
     Ok(scratch::write_new(path, text.as_bytes(), mode)?)
+}
+
+/// Makes sure that the worker was not started with files or directories open which every program of a build would
+/// have open too. Pipes and terminals lead nowhere.
+fn refuse_open_files() -> Result<(), BoxError> {
+    const STANDARD: [&str; 3] = ["0", "1", "2"];
+    let listed = Path::new("/proc/self/fd");
+    for entry in std::fs::read_dir(listed).map_err(failed("read", listed))?.filter_map(Result::ok) {
+        let target = std::fs::read_link(entry.path()).unwrap_or_default();
+        let number = entry.file_name();
+        let is_own = target.starts_with("/proc");
+        if STANDARD.iter().any(|it| number == *it) || is_own {
+            continue;
+        }
+        if std::fs::metadata(entry.path()).is_ok_and(|it| it.is_file() || it.is_dir()) {
+            let (number, target) = (number.display(), target.display());
+            let problem = "builds would have it open as well; start the worker without it";
+            return Err(format!("the worker was started with {target} open as {number}: {problem}").into());
+        }
+    }
+    Ok(())
 }
 
 fn failed<E: std::error::Error + Send + Sync + 'static>(
