@@ -39,11 +39,11 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        Self::below(&shared_bases())
+        let cache = shared_bases();
+        Self::below(&cache.clone(), cache)
     }
 
-    fn below(directory: &Path) -> Self {
-        let cache = shared_bases();
+    fn below(directory: &Path, cache: PathBuf) -> Self {
         let directory = tempfile::Builder::new().prefix("world-").tempdir_in(directory).unwrap();
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o711)).unwrap();
         Self { directory, store: cache.join("overlay"), cache, limits: BuildLimits::default() }

@@ -131,13 +131,14 @@ impl Groups {
         Ok(group)
     }
 
-    /// Removes the groups of dead runs: those whose name begins so, and in which no process is left.
-    pub fn remove_leftovers(&self, beginning: &str) {
+    /// Removes the groups of dead runs: those whose name begins so and goes on with one that is not alive, and in which
+    /// no process is left.
+    pub fn remove_leftovers(&self, beginning: &str, is_alive: &dyn Fn(&str) -> bool) {
         for (.., parent) in &self.parents {
             for entry in fs::read_dir(parent).into_iter().flatten().filter_map(Result::ok) {
                 let name = entry.file_name();
                 let ours = name.to_str().and_then(|it| it.strip_prefix(PREFIX));
-                if ours.is_some_and(|it| it.starts_with(beginning)) {
+                if ours.and_then(|it| it.strip_prefix(beginning)).is_some_and(|it| !is_alive(it)) {
                     // The kernel keeps one in which there are processes.
                     let _ = durable::group::remove(&entry.path());
                 }

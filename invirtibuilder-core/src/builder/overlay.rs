@@ -235,8 +235,11 @@ impl OverlayBuilder {
     }
 
     fn walls(&self, groups: &Groups) -> Result<Walls, BoxError> {
-        let account = Account::find(&self.account)?;
-        let walls = Walls::new(account, self.limits.processes).with_file(self.limits.disk);
+        // Where control groups count the processes of each build, those of all builds together are many.
+        const BUILDS: u64 = 16;
+        let count = if groups.can_limit(Resource::Processes) { BUILDS } else { 1 };
+        let processes = self.limits.processes.saturating_mul(count);
+        let walls = Walls::new(Account::find(&self.account)?, processes).with_file(self.limits.disk);
         let each = self.limits.memory.filter(|_| !groups.can_limit(Resource::Memory));
         Ok(walls.with_memory(each))
     }
@@ -336,13 +339,15 @@ impl Builder for OverlayBuilder {
 
     fn clean_up(&self) -> Result<(), BuildError> {
         let groups = Groups::detect();
-        groups.remove_leftovers(&self.owner());
         let workshop = self.store.workshop();
         if !self.scratch.directory().is_dir() && !workshop.directory().is_dir() {
             return Ok(());
         }
         let walls = self.walls(&groups).map_err(BuildError::Backend)?;
-        let removed = [&self.scratch, &workshop].map(|it| it.remove_leftovers(&walls));
+        let places = [&self.scratch, &workshop];
+        let removed = places.map(|it| it.remove_leftovers(&walls));
+        let is_alive = |entry: &str| places.iter().any(|it| it.directory().join(entry).exists());
+        groups.remove_leftovers(&format!("{}-", self.owner()), &is_alive);
         removed.into_iter().collect::<Result<(), _>>().map_err(BuildError::Backend)
     }
 }

@@ -1,4 +1,5 @@
 //! What hostile packages try.
 
 mod bombs;
+mod kills;
 mod reach;

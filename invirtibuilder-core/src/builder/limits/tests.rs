@@ -27,11 +27,12 @@ fn a_group_ends_with_its_value_and_leftovers_of_the_same_owner_go() {
     let parent = tempfile::tempdir().unwrap();
     let parents = vec![(Resource::Processes, Version::Two, parent.path().to_owned())];
     let groups = Groups { parents };
-    for name in ["invirtibuilder-mine-1", "invirtibuilder-theirs-1", "mine"] {
+    for name in ["invirtibuilder-mine-1", "invirtibuilder-mine-2", "invirtibuilder-theirs-1", "mine"] {
         durable::create_directory(&parent.path().join(name)).unwrap();
     }
-    groups.remove_leftovers("mine");
+    groups.remove_leftovers("mine-", &|it| it == "2");
     assert!(!parent.path().join("invirtibuilder-mine-1").exists());
+    assert!(parent.path().join("invirtibuilder-mine-2").exists(), "its run is alive");
     assert!(parent.path().join("invirtibuilder-theirs-1").exists());
     assert!(parent.path().join("mine").exists());
 }

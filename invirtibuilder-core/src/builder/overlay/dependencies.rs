@@ -85,9 +85,7 @@ pub(super) fn resolve(
 ) -> Result<Vec<Package>, Trouble> {
     let answer = |stamp: &str| -> Result<PathBuf, BoxError> {
         let name = identity([tree.id.as_str(), stamp, architecture.as_str(), &needs.text, &domain.to_string()]);
-        let directory = place.store.directory().join("answers");
-        durable::create_directory(&directory)?;
-        Ok(directory.join(format!("{name}.json")))
+        Ok(place.store.answers()?.join(format!("{name}.json")))
     };
     if let Some(stamp) = apt::stamp(place.store, tree)?
         && let Some(known) = read(&answer(&stamp)?)

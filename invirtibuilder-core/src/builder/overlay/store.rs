@@ -130,6 +130,31 @@ impl Store {
         Ok(true)
     }
 
+    /// Removes a thing as soon as nobody uses it.
+    pub(super) fn remove_soon(&self, kind: Kind, name: &str, walls: &Walls) -> Result<bool, BoxError> {
+        const TRIES: u32 = 100;
+        const TICK: Duration = Duration::from_millis(50);
+        for _ in 0..TRIES {
+            if self.remove(kind, name, walls)? {
+                return Ok(true);
+            }
+            std::thread::sleep(TICK);
+        }
+        Ok(false)
+    }
+
+    /// Returns the directory of what apt said, and makes it.
+    pub(super) fn answers(&self) -> Result<PathBuf, BoxError> {
+        let directory = self.directory.join("answers");
+        durable::create_directory(&directory)?;
+        Ok(directory)
+    }
+
+    /// Forgets what apt said.
+    pub(super) fn forget_answers(&self) -> Result<(), BoxError> {
+        Ok(durable::remove_directory(&self.directory.join("answers"))?)
+    }
+
     /// Returns the names of all things of a kind.
     pub(super) fn names(&self, kind: Kind) -> Result<Vec<String>, BoxError> {
         let entries = fs::read_dir(self.all(kind)?)?.filter_map(Result::ok);

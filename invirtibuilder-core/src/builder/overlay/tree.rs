@@ -70,7 +70,8 @@ pub(super) fn ensure(
         store.keep(Kind::Tree, &id, &entry, Part::Chroots)?;
     }
     // The base is made anew, so apt's lists are to be as well.
-    store.remove(Kind::Lists, &id, walls)?;
+    store.remove_soon(Kind::Lists, &id, walls)?;
+    store.forget_answers()?;
     let record = Record { tarball: base.sha256.clone(), tree: id };
     let text = serde_json::to_vec_pretty(&record).map_err(|e| Trouble::Machine(e.into()))?;
     durable::write(&file, &text).map_err(|e| Trouble::Machine(e.into()))?;

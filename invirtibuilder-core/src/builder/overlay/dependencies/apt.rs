@@ -114,7 +114,8 @@ pub(super) fn update(
     }
     let stamp = jiff::Timestamp::now().to_string();
     durable::write(&lists.join(STAMP), stamp.as_bytes()).map_err(|e| machine(e.into()))?;
-    if !place.store.remove(Kind::Lists, &tree.id, place.walls)? {
+    place.store.forget_answers()?;
+    if !place.store.remove_soon(Kind::Lists, &tree.id, place.walls)? {
         return Err(Trouble::Moment("apt's lists are in use".to_owned()));
     }
     place.store.keep(Kind::Lists, &tree.id, &entry, Part::Chroots)?;
