@@ -58,12 +58,23 @@ fn a_disk_bomb_in_memory_is_held_and_named() {
 }
 
 #[test]
-fn a_disk_bomb_on_disk_is_held_and_named() {
+fn a_layer_that_grows_beyond_the_limit_is_not_kept() {
+    let mut world = World::new();
+    // More than the largest file of debhelper's dependencies, and less than all.
+    world.limits.disk = Some(40 << 20);
+    let large = source(world.directory.path(), plan("large", "disk", Trust::None), GOOD, DEBHELPER);
+    let (problem, log) = world.problem(&large);
+    let expected =
+        "its build dependencies cannot be installed: it wrote more than its limit of 41943040 bytes";
+    assert!(problem.contains(expected), "{problem}\n{log}");
+}
+
+#[test]
+fn a_build_that_may_write_more_than_half_of_the_memory_is_on_disk() {
     let mut world = World::new();
     let text = fs::read_to_string("/proc/meminfo").unwrap();
     let free = text.lines().find_map(|it| it.strip_prefix("MemAvailable:")).unwrap();
     let kibibytes: u64 = free.trim().trim_end_matches(" kB").parse().unwrap();
-    // More than half of the memory, so that the build is on disk; the layer is made with the same limit.
     world.limits.disk = Some(kibibytes << 10);
     let source = world.source_that("boundless", "echo on disk; grep -q . /proc/self/mounts");
     let (result, log) = world.build(&source);

@@ -25,7 +25,8 @@ fn a_builder_that_is_killed() {
     let Some(parent) = std::env::var_os("INVIRTIBUILDER_TEST_WORLD") else { return };
     let (parent, cache) = (Path::new(&parent), std::env::var_os("INVIRTIBUILDER_TEST_BASES").unwrap());
     let world = World::below(parent, cache.into());
-    let config = OverlayConfig { scratch: parent.join("scratch"), store: parent.join("store"), ..world.config() };
+    let config =
+        OverlayConfig { scratch: parent.join("scratch"), store: parent.join("store"), ..world.config() };
     // The base of this store is that of the others: what is killed here is not its unpacking, which takes too long.
     let [first, second] = NAPS;
     let does = format!("setsid sleep {first} </dev/null >/dev/null 2>&1 & echo now it hangs; sleep {second}");
@@ -62,7 +63,8 @@ fn a_builder_that_is_killed_at_any_moment_leaves_nothing_after_the_next_start() 
                 if entry.is_dir() { fs::remove_dir_all(entry) } else { fs::remove_file(entry) }.unwrap();
             }
         }
-        let mut builder = other_self("overlay::kills::a_builder_that_is_killed", world.directory.path(), &world.cache);
+        let mut builder =
+            other_self("overlay::kills::a_builder_that_is_killed", world.directory.path(), &world.cache);
         let mut builder = builder.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         std::thread::sleep(Duration::from_millis((seed >> 33) % 5000));
@@ -111,8 +113,7 @@ fn a_builder_without_privilege() {
     assert!(!rustix::process::geteuid().is_root());
     let world = World::below(parent, cache.into());
     let store = parent.join("store");
-    let config =
-        OverlayConfig { scratch: parent.join("scratch"), store, layers: 1 << 20, ..world.config() };
+    let config = OverlayConfig { scratch: parent.join("scratch"), store, layers: 1 << 20, ..world.config() };
     let builder = OverlayBuilder::new(config);
     let errors: Vec<_> = builder.check().into_iter().filter(|it| it.level == Level::Error).collect();
     assert!(errors.is_empty(), "{errors:#?}");
@@ -138,9 +139,13 @@ fn an_account_without_privilege_builds_as_root_does_and_layers_make_way() {
     let mut command = Command::new("setpriv");
     command.arg(format!("--reuid={}", account.user())).arg(format!("--regid={}", account.group()));
     command.args(["--init-groups", "--"]).arg(template.get_program()).args(template.get_args());
-    command.env("INVIRTIBUILDER_TEST_WORLD", &own).env("TMPDIR", &own).env("INVIRTIBUILDER_TEST_BASES", &world.cache);
+    command
+        .env("INVIRTIBUILDER_TEST_WORLD", &own)
+        .env("TMPDIR", &own)
+        .env("INVIRTIBUILDER_TEST_BASES", &world.cache);
     let output = command.current_dir("/").output().unwrap();
-    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let text =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(text.contains("all is well without privilege"), "{text}");
 }
 

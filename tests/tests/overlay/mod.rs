@@ -3,3 +3,4 @@
 mod bombs;
 mod kills;
 mod reach;
+mod site;

@@ -5,6 +5,12 @@ use std::net::TcpListener;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
 
+use invirtibuilder_core::builder::account::Account;
+use invirtibuilder_core::builder::overlay::room::{self, Plan, Shown, Step, User};
+use invirtibuilder_core::builder::scratch::{Part, Scratch};
+use invirtibuilder_core::builder::walls::Walls;
+use invirtibuilder_tests::programs::{command, run};
+
 use super::super::*;
 
 /// Perl, as `debian/rules` has it, that fails unless every attempt fails.
@@ -35,6 +41,10 @@ fn a_build_reaches_no_name_server_no_service_of_the_machine_and_no_abstract_sock
     let local = format!(
         "use Socket; socket(my $s, AF_UNIX, SOCK_STREAM, 0); exit(connect($s, pack(\"Sa*\", AF_UNIX, \"\\0invirtibuilder-test-{port}\")) ? 0 : 1)"
     );
+    for attempt in [&connect, &local] {
+        run(command("perl").args(["-e", attempt])).ok();
+    }
+    while service.accept().is_ok() || socket.accept().is_ok() {}
     let rules = attempts(&[
         &connect,
         &local,
@@ -101,4 +111,69 @@ fn results_that_are_links_or_devices_are_not_taken() {
     let left: Vec<_> = fs::read_dir(world.path("into")).unwrap().map(|it| it.unwrap().path()).collect();
     assert!(!left.iter().any(|it| it.extension().is_some_and(|it| it == "changes")), "{left:?}");
     world.assert_nothing_is_left();
+}
+
+/// What a maintainer script, which is root in its room, must not be able to do.
+const FORBIDDEN: [&str; 19] = [
+    "mount -t tmpfs x /mnt",
+    "umount /proc/sys",
+    "umount /build/packages",
+    "touch /build/packages/x",
+    "echo x > /proc/sys/kernel/core_pattern",
+    "echo c > /proc/sysrq-trigger",
+    "mknod /tmp/disk b 253 0",
+    "mknod /tmp/memory c 1 1",
+    "unshare --mount true",
+    "unshare --user true",
+    "nsenter --target 1 --mount true",
+    "cat /proc/1/environ",
+    "readlink /proc/1/fd/1",
+    "ls /proc/1/root/",
+    "kill -9 1; ! kill -0 1",
+    "dmesg",
+    "hostname evil",
+    "perl -e 'use Socket; socket(my $s, AF_INET, SOCK_RAW, 1) or exit 1'",
+    "chown 100000 /tmp",
+];
+
+#[test]
+fn a_maintainer_script_has_no_privilege_but_over_the_files_of_its_room() {
+    let world = World::new();
+    let (result, log) = world.build(&world.source("first", GOOD, DEBHELPER));
+    result.unwrap_or_else(|e| panic!("{e:?}\n{log}"));
+    let trees = fs::read_dir(world.store.join("trees")).unwrap().map(|it| it.unwrap().path().join("tree"));
+    let tree = trees.into_iter().find(|it| it.is_dir()).unwrap();
+
+    let mut script = "id -u | grep -x 0 && touch /usr/bin/new && perl -e 1 && grep -x 'Seccomp:.2' /proc/self/status || exit 9\n".to_owned();
+    for attempt in FORBIDDEN {
+        script.push_str(&format!(
+            "if ({attempt}) >/dev/null 2>&1; then echo IT WORKED: \"$(cat <<'END'\n{attempt}\nEND\n)\"; fi\n"
+        ));
+    }
+    let walls = Walls::new(Account::find(ACCOUNT).unwrap(), 1000);
+    let entry = Scratch::new(&world.path("scratch")).enter(&walls).unwrap();
+    let packages = entry.part(Part::Input).join("packages");
+    fs::create_dir(&packages).unwrap();
+    let step = Step {
+        program: "sh".to_owned(),
+        arguments: vec!["-c".to_owned(), script],
+        directory: "/".into(),
+        environment: Vec::new(),
+    };
+    let plan = Plan {
+        lower: vec![tree.clone()],
+        upper: Some(entry.part(Part::Chroots)),
+        memory: 0,
+        disk: None,
+        shown: vec![Shown { from: packages, at: "/build/packages".into() }],
+        user: User::Root,
+        steps: vec![step],
+        results: None,
+    };
+    let file = entry.part(Part::Input).join("plan.json");
+    let output = room::command(&program(CLI), &walls, None, &plan, &file).unwrap().run().unwrap();
+    let output = String::from_utf8_lossy(&output);
+    assert!(!output.contains("IT WORKED"), "{output}");
+    assert!(entry.part(Part::Chroots).join("upper/usr/bin/new").exists());
+    assert!(!tree.join("usr/bin/new").exists(), "the base was changed");
 }

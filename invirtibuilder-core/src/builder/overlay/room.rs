@@ -133,7 +133,10 @@ pub fn read_plan(file: &Path) -> Result<Plan, BoxError> {
 ///
 /// `helper` is the program that has the commands `room enter` and `room join`: it need not be in a place that the
 /// account can reach, as it is passed on as an open file.
-pub(super) fn command(
+///
+/// # Errors
+/// The plan cannot be written, or the helper cannot be opened.
+pub fn command(
     helper: &Path,
     walls: &Walls,
     group: Option<&Group>,
