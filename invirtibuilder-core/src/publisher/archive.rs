@@ -31,6 +31,7 @@ mod stanza;
 mod suite;
 mod switch;
 mod table;
+mod turn;
 mod xz;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -39,7 +40,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use crate::durable::{self, DurableError, Lock};
+use crate::durable::{self, DurableError};
 use crate::error::PublishError;
 use crate::names::{FileName, PackageName, Suite};
 use crate::policy::Held;
@@ -125,10 +126,6 @@ impl Archive {
     #[must_use]
     pub fn directory(&self) -> &Path {
         &self.directory
-    }
-
-    fn lock(&self) -> Result<Lock, ArchiveError> {
-        Ok(Lock::wait(&self.state.join("lock"))?)
     }
 
     fn suite(&self, suite: &Suite) -> Result<&SuiteSpec, ArchiveError> {

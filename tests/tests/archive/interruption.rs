@@ -1,5 +1,4 @@
 //! What is left after the process dies, or the disk is full, in the middle of a publication.
-#![allow(clippy::print_stdout, reason = "a child process tells its parent that it is ready")]
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -9,11 +8,9 @@ use std::time::Duration;
 use invirtibuilder_core::conformance::publisher::{Sample, stable};
 use invirtibuilder_core::publisher::Publisher;
 
-use super::world::{World, expect};
-use super::{files, hello};
+use invirtibuilder_tests::world::{WORLD, World, expect};
 
-/// The variable that tells a child process its world.
-const WORLD: &str = "INVIRTIBUILDER_TEST_WORLD";
+use super::{files, hello};
 
 fn child(test: &str, wrapper: &[&str], world: &Path) -> Command {
     let exe = std::env::current_exe().unwrap();
