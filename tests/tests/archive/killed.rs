@@ -92,9 +92,9 @@ impl<'a> Interrupted<'a> {
         command
     }
 
-    /// Publishes something else, and returns what the archive is then.
+    /// Publishes something else in the suite, and returns what the archive is then.
     fn later(&self) -> Tree {
-        run(self.world.change(&["publish", "unstable", "later", "1.0"]).arg(&self.built)).ok();
+        run(self.world.change(&["publish", self.suite, "later", "1.0"]).arg(&self.built)).ok();
         tree(self.world)
     }
 

@@ -10,6 +10,7 @@ mod interruption;
 mod killed;
 mod readers;
 mod tree;
+mod upgrades;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

@@ -4,26 +4,29 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use invirtibuilder_core::durable;
 use invirtibuilder_tests::world::{World, expect};
 
 /// The files of an archive and of its private directory, by their paths below the world.
 pub(crate) type Tree = BTreeMap<PathBuf, String>;
 
-/// Reads an archive as it is now. Times, and signatures, which depend on them, are left out.
+/// Reads an archive as it is now. Left out are times, signatures, which depend on them, and what is derived from the
+/// rest whenever it is asked for, unless it is unfinished.
 pub(crate) fn tree(world: &World) -> Tree {
     let mut tree = Tree::new();
     for top in ["archive", "archive-state"] {
         let mut open = vec![world.root.join(top)];
         while let Some(directory) = open.pop() {
             // There is nothing at all before the first publication.
-            for entry in std::fs::read_dir(directory).into_iter().flatten() {
+            for entry in std::fs::read_dir(&directory).into_iter().flatten() {
                 let path = entry.unwrap().path();
+                let is_unfinished = is_unfinished(&path);
                 if path.is_symlink() {
                     let target = std::fs::read_link(&path).unwrap();
                     tree.insert(below(world, &path), format!("-> {}", target.display()));
                 } else if path.is_dir() {
                     open.push(path);
-                } else {
+                } else if is_unfinished || !directory.ends_with("archive-state/tables") {
                     let content = std::fs::read(&path).unwrap();
                     tree.insert(below(world, &path), without_times(&path, &content));
                 }
@@ -59,10 +62,11 @@ fn without_times(path: &Path, content: &[u8]) -> String {
 
 /// Returns the unfinished files.
 pub(crate) fn unfinished(tree: &Tree) -> Vec<&PathBuf> {
-    let is_it = |path: &&PathBuf| {
-        path.file_name().and_then(|it| it.to_str()).is_some_and(invirtibuilder_core::durable::is_unfinished)
-    };
-    tree.keys().filter(is_it).collect()
+    tree.keys().filter(|it| is_unfinished(it)).collect()
+}
+
+fn is_unfinished(path: &Path) -> bool {
+    path.file_name().and_then(|it| it.to_str()).is_some_and(durable::is_unfinished)
 }
 
 /// Tells where two trees differ, in at most ten lines.
