@@ -54,6 +54,7 @@ const CHANGING: &[&str] = &[
     "fsync",
     "fdatasync",
     "sync_file_range",
+    "syncfs",
 ];
 
 /// System calls that change no file. One that is neither here nor above has to be put into one of the lists.
@@ -94,6 +95,7 @@ const HARMLESS: &[&str] = &[
     "lseek",
     "lstat",
     "madvise",
+    "memfd_create",
     "mmap",
     "mprotect",
     "mremap",
@@ -289,6 +291,12 @@ pub fn kill_first_thread_at(program: &Command, moment: &Moment) -> bool {
 #[must_use]
 pub fn fail_first_thread_at(program: &Command, moment: &Moment, error: &str) -> Answer {
     inject(program, &[], moment, &format!("error={error}")).into()
+}
+
+/// Runs a program to each of whose threads the system says, at a moment, that it cannot do what it is asked.
+#[must_use]
+pub fn fail_each_thread_at(program: &Command, moment: &Moment, error: &str) -> Answer {
+    inject(program, &["-f"], moment, &format!("error={error}")).into()
 }
 
 fn inject(program: &Command, how: &[&str], moment: &Moment, what: &str) -> Output {
