@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, RenameFlags, flock};
 
+pub mod derived;
 pub mod scratch;
 
 /// What could not be done, and where.
@@ -331,7 +332,7 @@ pub fn append_at(path: &Path, place: u64, bytes: &[u8]) -> Result<()> {
     if is_new { sync_directory(&parent(path)) } else { Ok(()) }
 }
 
-/// An exclusive lock on a file. The kernel releases it when this is dropped or its process dies.
+/// A lock on a file, exclusive unless it says otherwise. The kernel releases it when this is dropped or its process dies.
 #[derive(Debug)]
 #[must_use = "a lock that is dropped at once locks nothing"]
 pub struct Lock {
@@ -353,10 +354,18 @@ impl Lock {
         loop {
             match flock(&file, FlockOperation::LockExclusive) {
                 Err(rustix::io::Errno::INTR) => (),
-                other => {
-                    other.map_err(at("lock", path))?;
-                    return Ok(Self { file, path: path.to_owned() });
-                }
+                other => return other.map(|()| Self::of(file, path)).map_err(at("lock", path)),
+            }
+        }
+    }
+
+    /// Waits until nobody has the lock alone, and shares it with others who do the same.
+    pub fn share(path: &Path) -> Result<Self> {
+        let file = Self::open(path)?;
+        loop {
+            match flock(&file, FlockOperation::LockShared) {
+                Err(rustix::io::Errno::INTR) => (),
+                other => return other.map(|()| Self::of(file, path)).map_err(at("lock", path)),
             }
         }
     }
@@ -366,11 +375,12 @@ impl Lock {
         let file = Self::open(path)?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
-            other => {
-                other.map_err(at("lock", path))?;
-                Ok(Some(Self { file, path: path.to_owned() }))
-            }
+            other => other.map(|()| Some(Self::of(file, path))).map_err(at("lock", path)),
         }
+    }
+
+    fn of(file: File, path: &Path) -> Self {
+        Self { file, path: path.to_owned() }
     }
 
     /// Returns whether its owner, or the last one if this is called before [`Lock::set_busy`], is in the middle of

@@ -26,6 +26,8 @@ pub struct World {
     pub root: PathBuf,
     fingerprint: Fingerprint,
     retention: Retention,
+    /// For how long the archives that it makes from now on are valid.
+    pub valid_for: Option<Duration>,
 }
 
 impl World {
@@ -44,10 +46,10 @@ impl World {
         let root = directory.path().to_owned();
         let fingerprint =
             GpgSigner::generate(&root.join("gpg"), "The archive <archive@example.org>").unwrap();
-        let Retention { generations, time } = retention;
-        let facts = format!("{} {generations} {}", fingerprint.as_str(), time.as_secs());
+        let Retention { generations, time, versions } = retention;
+        let facts = format!("{} {generations} {} {versions}", fingerprint.as_str(), time.as_secs());
         std::fs::write(root.join("facts"), facts).unwrap();
-        Self { _directory: Some(directory), root, fingerprint, retention }
+        Self { _directory: Some(directory), root, fingerprint, retention, valid_for: None }
     }
 
     /// Opens the world that another process made.
@@ -58,8 +60,15 @@ impl World {
         let retention = Retention {
             generations: words[1].parse().unwrap(),
             time: Duration::from_secs(words[2].parse().unwrap()),
+            versions: words[3].parse().unwrap(),
         };
-        Self { _directory: None, root: root.to_owned(), fingerprint: words[0].parse().unwrap(), retention }
+        Self {
+            _directory: None,
+            root: root.to_owned(),
+            fingerprint: words[0].parse().unwrap(),
+            retention,
+            valid_for: None,
+        }
     }
 
     /// Opens its first archive.
@@ -108,6 +117,7 @@ impl World {
             key_file: "archive-key.asc".parse().unwrap(),
             suites,
             retention,
+            valid_for: self.valid_for,
         };
         Archive::new(spec, Box::new(signer))
     }
@@ -167,7 +177,9 @@ pub struct Apt {
 }
 
 impl Apt {
-    fn new(root: PathBuf, sources: &str) -> Self {
+    /// Makes one in a directory from the text of a `.sources` file.
+    #[must_use]
+    pub fn new(root: PathBuf, sources: &str) -> Self {
         for directory in [
             "etc/sources.list.d",
             "etc/parts",
@@ -190,6 +202,20 @@ impl Apt {
         );
         std::fs::write(root.join("apt.conf"), configuration).unwrap();
         Self { root }
+    }
+
+    /// Gives it one more source.
+    pub fn add_source(&self, name: &str, sources: &str) {
+        std::fs::write(self.root.join(format!("etc/sources.list.d/{name}.sources")), sources).unwrap();
+    }
+
+    /// Makes it believe that a package is installed, by the fields by which apt knows a version for the same.
+    pub fn install_status(&self, package: &str, version: &str, architecture: &str) {
+        let text = format!(
+            "Package: {package}\nStatus: install ok installed\nMaintainer: A <a@example.org>\n\
+             Architecture: {architecture}\nVersion: {version}\nInstalled-Size: 1\nDescription: installed\n\n"
+        );
+        std::fs::write(self.root.join("status"), text).unwrap();
     }
 
     /// Returns the directory that downloads go to.

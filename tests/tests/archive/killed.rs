@@ -40,7 +40,7 @@ pub(crate) struct Interrupted<'a> {
 
 /// Makes a world whose archive forgets everything at once, so that each publication removes files too.
 fn world() -> World {
-    World::keeping(Retention { generations: 1, time: Duration::ZERO })
+    World::keeping(Retention { generations: 1, time: Duration::ZERO, versions: 0 })
 }
 
 /// Gives both suites something to lose.

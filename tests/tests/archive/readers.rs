@@ -55,12 +55,15 @@ fn read(apt: &Apt, times: usize) -> Seen {
         apt.forget();
         seen.note(apt, &["update"]);
         seen.updates += 1;
-        if time % 3 == 0 {
+        if seen.updates % 100 == 0 {
+            println!("{} fresh updates, {} bad", seen.updates, seen.bad.len());
+        }
+        if time % 8 == 0 {
             seen.note(apt, &["update"]);
             seen.refreshes += 1;
         }
-        if time % 2 == 0 {
-            let package = ["apple", "hello", "libmango"][time / 2 % 3];
+        if time % 8 == 1 {
+            let package = ["apple", "hello", "libmango"][time / 8 % 3];
             let suite = if package == "hello" { "stable" } else { "unstable" };
             // apt refuses a file that has another sum than its index names.
             seen.note(apt, &["download", &format!("{package}/{suite}"), &format!("{package}-doc/{suite}")]);
@@ -78,7 +81,7 @@ fn readers_are_served_whole_archives_while_it_changes_without_pause() {
     let times = std::env::var("INVIRTIBUILDER_TEST_READERS").ok();
     let times: usize = times.map_or(TIMES, |it| it.parse().unwrap());
     // What a reader begins to fetch, it has fetched long before this.
-    let world = World::keeping(Retention { generations: 3, time: Duration::from_secs(30) });
+    let world = World::keeping(Retention { generations: 3, time: Duration::from_secs(30), versions: 0 });
     let archive = world.archive();
     for package in ["apple", "libmango"] {
         invirtibuilder_core::conformance::publisher::Sample::new(package, "1.0", "")

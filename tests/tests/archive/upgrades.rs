@@ -10,14 +10,6 @@ use invirtibuilder_tests::world::{Apt, World};
 
 use super::hello;
 
-/// Makes an apt's machine one that has a version of hello, with the fields by which apt knows it for the same.
-fn installed(world: &World, apt: &str, version: &str) {
-    let status = format!(
-        "Package: hello\nStatus: install ok installed\nMaintainer: Nobody <nobody@example.org>\nArchitecture: amd64\nVersion: {version}\nInstalled-Size: 1\nDescription: made for a test\n"
-    );
-    std::fs::write(world.root.join(apt).join("status"), status).unwrap();
-}
-
 fn pin(world: &World, apt: &str, text: &str) {
     std::fs::write(world.root.join(apt).join("etc/preferences.d/test"), text).unwrap();
 }
@@ -36,11 +28,11 @@ fn apt_sees_each_version_of_a_pocket_that_goes_back() {
     let archive = world.archive();
     let apt = world.apt("apt", &archive, &unstable().suite, &world.file_uri());
     hello("1.0").publish(&archive, &unstable()).unwrap();
-    installed(&world, "apt", "1.0");
+    apt.install_status("hello", "1.0", "amd64");
     assert_eq!(plan(&apt, &["upgrade"]), [""; 0]);
     hello("1.1").publish(&archive, &unstable()).unwrap();
     assert_eq!(plan(&apt, &["upgrade"]), ["Inst hello [1.0] (1.1"]);
-    installed(&world, "apt", "1.1");
+    apt.install_status("hello", "1.1", "amd64");
 
     // Back to what was published before, which nobody has to fetch again by another name.
     hello("1.0").publish(&archive, &unstable()).unwrap();
@@ -53,7 +45,7 @@ fn apt_sees_each_version_of_a_pocket_that_goes_back() {
     apt.run(&["source", "--download-only", "hello=1.0"]);
 
     // The version that is installed, made again with other bytes.
-    installed(&world, "apt", "1.0");
+    apt.install_status("hello", "1.0", "amd64");
     Sample::new("hello", "1.0", "another").publish(&archive, &unstable()).unwrap();
     std::fs::remove_dir_all(apt.work()).unwrap();
     std::fs::create_dir(apt.work()).unwrap();
@@ -95,7 +87,7 @@ fn a_suite_that_is_not_automatic_upgrades_only_what_came_from_it() {
     hello("1.1").publish(&archive, &unstable()).unwrap();
     let apt = world.apt_of_all("apt", &archive, &world.file_uri());
     assert_eq!(plan(&apt, &["install", "hello"]), ["Inst hello (1.0"]);
-    installed(&world, "apt", "1.1");
+    apt.install_status("hello", "1.1", "amd64");
     hello("1.2").publish(&archive, &unstable()).unwrap();
     assert_eq!(plan(&apt, &["upgrade"]), ["Inst hello [1.1] (1.2"]);
 }
