@@ -97,6 +97,7 @@ impl Root {
     }
 }
 
+/// Publishes a version of hello.
 fn publish(archive: &Archive, pocket: &PocketSpec, version: &str) -> Option<Generation> {
     let directory = tempfile::tempdir().unwrap();
     let artifacts = Sample::new("hello", version, "").build(pocket, directory.path()).unwrap();
@@ -107,14 +108,14 @@ fn is_there(directory: &Path, ending: &str) -> bool {
     fs::read_dir(directory).unwrap().any(|it| it.unwrap().file_name().to_string_lossy().ends_with(ending))
 }
 
-/// Installs, fetches the source, upgrades, goes back.
+/// Installs, fetches the source, upgrades, and goes back to a snapshot and in a pocket that goes back.
 fn a_life(release: &str) {
     let world = World::new();
     let archive = world.archive();
     let server = Server::start(archive.directory());
     let sources =
         |uri: &str, pocket: &PocketSpec| archive.sources(&pocket.suite, uri, &SignedBy::Inline).unwrap();
-    publish(&archive, &stable(), "1.0");
+    let first = publish(&archive, &stable(), "1.0").unwrap();
     let root = Root::new(release);
     root.use_sources(&sources(&server.uri, &stable()));
     root.apt(&["install", "hello", "hello-doc"]);
@@ -128,6 +129,12 @@ fn a_life(release: &str) {
     root.apt(&["upgrade"]);
     assert_eq!(root.hello(), "1.1");
 
+    // Back to what the suite served at first, which it never serves again.
+    root.use_sources(&archive.snapshot_sources(&stable().suite, first, &server.uri).unwrap());
+    root.apt(&["-o", "APT::Sandbox::User=root", "source", "--download-only", "hello=1.0"]);
+    root.apt(&["--allow-downgrades", "install", "hello=1.0", "hello-doc=1.0"]);
+    assert_eq!(root.hello(), "1.0");
+
     // A pocket that goes forth and back.
     for version in ["2.0", "2.1", "2.0"] {
         publish(&archive, &unstable(), version);
@@ -138,12 +145,12 @@ fn a_life(release: &str) {
 }
 
 #[test]
-fn apt_of_bookworm_installs_upgrades_and_goes_back() {
+fn apt_of_bookworm_installs_upgrades_and_goes_back_to_a_snapshot() {
     a_life("bookworm");
 }
 
 #[test]
-fn apt_of_trixie_which_verifies_with_sequoia_installs_upgrades_and_goes_back() {
+fn apt_of_trixie_which_verifies_with_sequoia_installs_upgrades_and_goes_back_to_a_snapshot() {
     a_life("trixie");
     let listing = run(command("tar").arg("-tf").arg(tarball("trixie"))).ok();
     assert!(listing.lines().any(|it| it.ends_with("/usr/bin/sqv")), "apt verifies with something else");

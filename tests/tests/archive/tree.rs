@@ -37,27 +37,26 @@ pub(crate) fn tree(world: &World) -> Tree {
 }
 
 fn below(world: &World, path: &Path) -> PathBuf {
-    let name = path.file_name().unwrap().to_str().unwrap();
-    let path = path.strip_prefix(&world.root).unwrap();
-    if is_time(name) { path.with_file_name("TIME") } else { path.to_owned() }
-}
-
-fn is_time(name: &str) -> bool {
-    name.len() == 20 && name.bytes().all(|it| it.is_ascii_digit())
+    path.strip_prefix(&world.root).unwrap().to_owned()
 }
 
 fn without_times(path: &Path, content: &[u8]) -> String {
     let text = String::from_utf8_lossy(content);
+    let is_record = path.components().any(|it| it.as_os_str() == "generations");
     match path.file_name().unwrap().to_str().unwrap() {
-        "Release.gpg" => String::new(),
-        "InRelease" | "Release" => {
-            let signed = text.split("-----BEGIN PGP SIGNATURE-----").next().unwrap_or_default();
-            signed.lines().filter(|it| !it.starts_with("Date: ")).collect::<Vec<_>>().join("\n")
-        }
-        // What is kept for how long is told by what is there.
-        name if is_time(name) => String::new(),
+        // The time at which something was last removed.
+        "Release.gpg" | "expired" => String::new(),
+        "InRelease" | "Release" => without(&text, &["Date: "]),
+        // A record tells also what it was about to add, and what was left by those that never finished.
+        _ if is_record => without(&text, &["Date: ", "Time: ", "Arriving: ", "Stray: "]),
         _ => text.into_owned(),
     }
+}
+
+fn without(text: &str, beginnings: &[&str]) -> String {
+    let signed = text.split("-----BEGIN PGP SIGNATURE-----").next().unwrap_or_default();
+    let lines = signed.lines().filter(|line| !beginnings.iter().any(|it| line.starts_with(it)));
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 /// Returns the unfinished files.
