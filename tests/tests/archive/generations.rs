@@ -10,7 +10,8 @@ use invirtibuilder_core::publisher::archive::{Archive, Cause, Keep, Retention};
 use invirtibuilder_core::publisher::{Generation, Publisher};
 use invirtibuilder_core::states::CopyPlan;
 
-use super::world::{Apt, Server, World};
+use invirtibuilder_tests::world::{Apt, Server, World};
+
 use super::{files, hello};
 
 fn generation(number: u64) -> Generation {
