@@ -22,7 +22,7 @@ mod source;
 
 pub use binary::BinaryControl;
 pub use changes::Changes;
-pub(crate) use contents::list_files;
+pub(crate) use contents::{list_files, unpack};
 pub use source::SourceControl;
 
 /// The control files of packages are small; what is longer than this many bytes is not one.

@@ -108,6 +108,12 @@ impl NewFile {
         Ok(None)
     }
 
+    /// Returns the name that it gets.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Sets the time of the last change that readers will see, in whole seconds where the file system keeps no more.
     pub fn set_modified(&self, time: std::time::SystemTime) -> Result<()> {
         self.file.set_modified(time).map_err(at("set the time of", &self.staged))

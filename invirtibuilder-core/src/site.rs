@@ -18,7 +18,7 @@ use crate::pipeline::{Gate, Observer, Pipeline};
 use crate::pocket::Pocket;
 use crate::pocket::git::GitSite;
 use crate::policy::{Access, Head, Held, PocketSpec, Rejection, Verdict, Violation};
-use crate::publisher::archive::{Archive, SignedBy};
+use crate::publisher::archive::{Archive, ImportError, SignedBy};
 use crate::queue::{Cancellation, Queue, Submission};
 use crate::repository::{self, Imported, RepositoryError};
 use crate::verify::{Difference, differences};
@@ -26,11 +26,13 @@ use crate::worker::{Worker, WorkerError};
 
 mod check;
 mod exit;
+mod import;
 mod init;
 mod parts;
 
 pub use check::check;
 pub use exit::Exit;
+pub use import::ImportWords;
 pub use init::{InitError, Made, NewSiteOptions, initialize};
 pub use parts::push_policy;
 
@@ -70,6 +72,9 @@ pub enum SiteError {
     /// Another stage's backend did not answer.
     #[error(transparent)]
     Stage(StageError),
+    /// Another archive could not be imported.
+    #[error(transparent)]
+    Import(#[from] ImportError),
     /// The worker ended before it should have.
     #[error(transparent)]
     Worker(#[from] WorkerError),

@@ -8,6 +8,8 @@ use invirtibuilder_core::site::Exit;
 use super::Answer;
 use crate::context::Context;
 
+mod import;
+
 /// Look after the archive
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -21,10 +23,22 @@ pub(crate) enum Command {
         #[arg(long)]
         uri: Option<String>,
     },
+    /// Bring the packages of another archive, such as reprepro or aptly publish, into pockets without rebuilding
+    ///
+    /// Everything is read, checked and in the pool before each pocket's suite changes in one step; an import that was
+    /// interrupted is repeated. The greatest version of each source package comes, with the binary packages that were
+    /// built from it; what else there is stays behind and is listed. Nothing that the pocket serves is replaced.
+    ///
+    /// What was imported is not in Git: `verify` lists each package until a commit of a greater version is submitted,
+    /// and it is never copied to another pocket. Jobs wait with publishing until the import ends.
+    Import(import::Arguments),
 }
 
 pub(crate) fn run(command: Command, context: &Context) -> Answer {
-    let Command::Sources { pocket, uri } = command;
+    let (pocket, uri) = match command {
+        Command::Sources { pocket, uri } => (pocket, uri),
+        Command::Import(arguments) => return import::run(&arguments, context),
+    };
     let site = context.site()?;
     let sources = site.sources(&site.pocket_name(&pocket)?, uri.as_deref())?;
     let object = serde_json::json!({ "pocket": pocket, "sources": sources });

@@ -27,11 +27,15 @@ pub struct BinaryControl {
 impl BinaryControl {
     /// Reads the control information of a package that was hashed already.
     pub(crate) fn read(directory: &Path, artifact: Artifact) -> Result<Self, VerifyError> {
-        let path = directory.join(artifact.name.as_str());
-        let file = open_regular(&path)?;
+        Self::read_at(&directory.join(artifact.name.as_str()), artifact)
+    }
+
+    /// Reads the control information of a package that was hashed already, and that lies under another name.
+    pub(crate) fn read_at(path: &Path, artifact: Artifact) -> Result<Self, VerifyError> {
+        let file = open_regular(path)?;
         let text = control_file(file)
-            .map_err(|e| VerifyError::new(&path, format!("it is not a Debian package: {e}")))?;
-        Self::parse(&path, artifact, &text)
+            .map_err(|e| VerifyError::new(path, format!("it is not a Debian package: {e}")))?;
+        Self::parse(path, artifact, &text)
     }
 
     fn parse(path: &Path, artifact: Artifact, text: &str) -> Result<Self, VerifyError> {

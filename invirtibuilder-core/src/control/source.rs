@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{
-    check_files, directory_of, file_name_of, hash_file, parse_field, parse_paragraph, read_checksums,
+    Listed, check_files, directory_of, file_name_of, hash_file, parse_field, parse_paragraph, read_checksums,
     read_text,
 };
 use crate::error::VerifyError;
@@ -31,6 +31,36 @@ impl SourceControl {
         let listed = read_checksums(path, paragraph.get("Checksums-Sha256"))?;
         let mut files = vec![hash_file(path, file_name_of(path)?)?];
         files.extend(check_files(path, &listed)?);
+        Self::new(path, paragraph, files)
+    }
+
+    /// Reads a `.dsc` file that was hashed already, as were the files that it names; `files` has the `.dsc` first.
+    ///
+    /// # Errors
+    /// It is malformed, or names other files than these.
+    pub(crate) fn of_files(path: &Path, files: Vec<Artifact>) -> Result<Self, VerifyError> {
+        let paragraph = parse_paragraph(path, &read_text(path)?)?;
+        let listed = read_checksums(path, paragraph.get("Checksums-Sha256"))?;
+        let others = files.get(1..).unwrap_or_default();
+        let is_among_them = |it: &&Listed| {
+            others.iter().any(|file| file.name == it.name && file.size == it.size && file.sha256 == it.sha256)
+        };
+        if let Some(missing) = listed.iter().find(|it| !is_among_them(it)) {
+            let problem =
+                format!("it names {} with SHA-256 {}, which is not there", missing.name, missing.sha256);
+            return Err(VerifyError::new(path, problem));
+        }
+        if let Some(stray) = others.iter().find(|file| listed.iter().all(|it| it.name != file.name)) {
+            return Err(VerifyError::new(path, format!("it does not name {}", stray.name)));
+        }
+        Self::new(path, paragraph, files)
+    }
+
+    fn new(
+        path: &Path,
+        paragraph: deb822_fast::Paragraph,
+        files: Vec<Artifact>,
+    ) -> Result<Self, VerifyError> {
         Ok(Self {
             path: path.to_owned(),
             directory: directory_of(path),

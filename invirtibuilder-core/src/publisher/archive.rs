@@ -21,6 +21,7 @@ mod contents;
 mod copying;
 mod describing;
 mod entries;
+mod import;
 mod index;
 mod pool;
 mod publishing;
@@ -50,6 +51,10 @@ use super::{Generation, Owners, Publisher};
 use table::Table;
 
 pub use client::SignedBy;
+pub use import::{
+    Added, GitFacts, Import, ImportError, Imported, LeftBehind, Leftovers, Mapping, Placing, Reason, Report,
+    Run, Sourceless, Vouched,
+};
 pub use retention::Retention;
 pub use suite::{Descriptions, SuiteSpec, Upgrades};
 

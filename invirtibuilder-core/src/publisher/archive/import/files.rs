@@ -1,0 +1,169 @@
+//! The files of imported packages: checked where they lie, and brought into our pool.
+//!
+//! Never changes anything below the other archive. What an index of ours will say is made here of the files alone.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::Placing;
+use super::choice::Chosen;
+use super::listing::{Binary, Expected};
+use crate::control::{BinaryControl, SourceControl, hash_file};
+use crate::durable;
+use crate::job::Artifact;
+use crate::names::{CommitId, PackageName};
+use crate::publisher::archive::entries::{self, Entries, Home};
+use crate::publisher::archive::pool::{self, Upload};
+use crate::publisher::archive::publishing::moved;
+use crate::publisher::archive::release::{IndexPath, Kind};
+use crate::publisher::archive::retention::Record;
+use crate::publisher::archive::stanza::Stanza;
+use crate::publisher::archive::{Archive, ArchiveError, SuiteSpec};
+
+/// At most so many packages are worked on side by side: what is slow is syncing, not computing.
+const THREADS: usize = 8;
+
+/// A package whose files are what the other archive says.
+#[derive(Debug)]
+pub(super) struct Checked {
+    package: PackageName,
+    /// Where each file lies, and what it is called in the pool.
+    files: Vec<(PathBuf, Artifact)>,
+    /// What our indices say of it if it lies in `home`.
+    entries: Entries,
+    home: String,
+}
+
+impl Checked {
+    /// Reads all files of a package, compares their sums, and makes the entries of the suite's indices.
+    ///
+    /// # Errors
+    /// What is wrong with which file.
+    pub(super) fn new(suite: &SuiteSpec, chosen: &Chosen, commit: Option<&CommitId>) -> Result<Self, String> {
+        let source = &chosen.source;
+        let mut files = source.files.iter().map(check).collect::<Result<Vec<_>, _>>()?;
+        let artifacts = files.iter().map(|it| it.1.clone()).collect();
+        let dsc = files.first().map(|it| it.0.as_path()).ok_or("it has no .dsc")?;
+        let control = SourceControl::of_files(dsc, artifacts).map_err(|e| e.to_string())?;
+        if *control.package() != source.package || control.version().as_str() != source.version.as_str() {
+            return Err(format!(
+                "{} is of {} {}, not of {} {}",
+                dsc.display(),
+                control.package(),
+                control.version(),
+                source.package,
+                source.version
+            ));
+        }
+        let home = pool::directory_of(&source.component, &source.package);
+        let stanza = Stanza::of_source(&control, commit, &home, std::iter::empty())
+            .map_err(|e| format!("{}: {e}", dsc.display()))?;
+        let mut entries = Entries::new();
+        entries.insert(IndexPath::new(&source.component, Kind::Source), vec![stanza]);
+        for binary in &chosen.binaries {
+            let (path, artifact) = check(&binary.file)?;
+            let control = BinaryControl::read_at(&path, artifact.clone()).map_err(|e| e.to_string())?;
+            let of_file = |problem: String| format!("{}: {problem}", binary.file.path.display());
+            check_control(binary, &control).map_err(of_file)?;
+            let place = Home::In(&binary.component);
+            entries::add_binary(suite, place, &path, &control, &home, &mut entries).map_err(of_file)?;
+            files.push((path, artifact));
+        }
+        entries::sort(&mut entries);
+        Ok(Self { package: source.package.clone(), files, entries, home })
+    }
+
+    /// Returns how many bytes its files have.
+    pub(super) fn size(&self) -> u64 {
+        self.files.iter().map(|it| it.1.size).sum()
+    }
+
+    fn uploads(&self) -> Vec<Upload<'_>> {
+        self.files.iter().map(|(path, artifact)| Upload { from: path, artifact }).collect()
+    }
+
+    /// Notes which files may come into the pool, so that they go again if the import never ends.
+    pub(super) fn note(&self, record: &mut Record) {
+        let apart = pool::directory_apart(&self.home, &self.uploads());
+        for (_, artifact) in &self.files {
+            for directory in [&self.home, &apart] {
+                record.pool.insert(format!("{directory}/{}", artifact.name), self.package.to_string());
+            }
+        }
+    }
+
+    /// Brings its files into the pool, unless they are there, and returns the entries for where they lie. Nothing is
+    /// served by that yet. The caller holds the lock.
+    pub(super) fn place(&self, archive: &Archive, placing: Placing) -> Result<Entries, ArchiveError> {
+        let uploads = self.uploads();
+        let (directory, missing) = pool::settle(&archive.directory, &self.home, &uploads)?;
+        let path = archive.directory.join(&directory);
+        durable::create_directory(&path)?;
+        match placing {
+            Placing::Copy => {
+                let stage = |it: &&Upload<'_>| pool::stage_from(it.from, &path, it.artifact);
+                durable::commit_all(missing.iter().map(stage).collect::<Result<_, _>>()?)?;
+            }
+            Placing::HardLink => {
+                for it in missing {
+                    durable::sync_file(it.from)?;
+                    durable::link(it.from, &path.join(it.artifact.name.as_str()))?;
+                }
+            }
+        }
+        // A file that an interrupted import left may have a name that was never synced.
+        durable::sync_directory(&path)?;
+        Ok(moved(&self.entries, &self.home, &directory))
+    }
+}
+
+/// Reads a file, which may be a link to where the other archive keeps it, and compares its sum.
+fn check(expected: &Expected) -> Result<(PathBuf, Artifact), String> {
+    let shown = expected.path.display();
+    let path = expected.path.canonicalize().map_err(|e| format!("{shown} cannot be read: {e}"))?;
+    let artifact = hash_file(&path, expected.name.clone()).map_err(|e| e.to_string())?;
+    if artifact.size == expected.size && artifact.sha256 == expected.sha256 {
+        return Ok((path, artifact));
+    }
+    Err(format!(
+        "{shown} has {} bytes with SHA-256 {}, but its index says {} and {}",
+        artifact.size, artifact.sha256, expected.size, expected.sha256
+    ))
+}
+
+/// Refuses a package whose control file does not say what the index said.
+fn check_control(binary: &Binary, control: &BinaryControl) -> Result<(), String> {
+    let said = |package, version, architecture, source, source_version| {
+        format!("{package} {version} {architecture} of {source} {source_version}")
+    };
+    let index =
+        said(&binary.package, &binary.version, &binary.architecture, &binary.source, &binary.source_version);
+    let (package, version) = (control.package(), control.version());
+    let file = said(package, version, control.architecture(), control.source(), control.source_version());
+    if index == file { Ok(()) } else { Err(format!("it is {file}, but its index says {index}")) }
+}
+
+/// Does some work for each item, several at a time, and returns the results in the order of the items.
+pub(super) fn side_by_side<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    let next = AtomicUsize::new(0);
+    let run = || {
+        let mut results = Vec::new();
+        while let Some((at, item)) = {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            items.get(at).map(|it| (at, it))
+        } {
+            results.push((at, work(item)));
+        }
+        results
+    };
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(THREADS);
+    let mut results: Vec<(usize, R)> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(run)).collect();
+        threads
+            .into_iter()
+            .flat_map(|it| it.join().unwrap_or_else(|e| std::panic::resume_unwind(e)))
+            .collect()
+    });
+    results.sort_by_key(|it| it.0);
+    results.into_iter().map(|it| it.1).collect()
+}
