@@ -210,8 +210,11 @@ fn deb(place: &Path, source: &str, version: &str, made: &Made) -> PathBuf {
     path
 }
 
-/// Returns the SHA-256 sums of all packages' files below a directory, by name.
+/// Returns the SHA-256 sums of all packages' files below a directory, by name; none if there is no such directory.
 pub(crate) fn sums(directory: &Path) -> BTreeMap<String, String> {
+    if !directory.exists() {
+        return BTreeMap::new();
+    }
     let listed =
         run(command("find").arg(directory).args(["-type", "f", "-exec", "sha256sum", "{}", "+"])).ok();
     let file = |line: &str| {
