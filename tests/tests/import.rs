@@ -8,6 +8,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use invirtibuilder_tests::apt::Apt;
+use invirtibuilder_tests::killing::{chosen, kill_at, moments};
 use invirtibuilder_tests::packages::Package;
 use invirtibuilder_tests::programs::{Answer, command, run};
 use invirtibuilder_tests::sites::Site;
@@ -307,4 +308,54 @@ fn a_commit_that_a_dsc_names_is_believed_only_if_the_repository_has_it() {
     it.site.submit("prod", "known", &commit);
     it.site.work_quickly().ok();
     assert!(!it.site.cli(&["verify"]).expect(1).stdout.contains("known"));
+}
+
+#[test]
+fn an_import_that_is_killed_at_any_moment_serves_all_or_nothing_and_is_repeated() {
+    const MOMENTS: usize = 24;
+    let it = World::new().with_contrib();
+    let tree = it.reprepro();
+    let saved = it.site.beside("saved");
+    let restore = || {
+        fs::remove_dir_all(it.site.root()).unwrap();
+        run(command("cp").arg("-a").arg(&saved).arg(it.site.root())).ok();
+    };
+    run(command("cp").arg("-a").arg(it.site.root()).arg(&saved)).ok();
+    let words = ["archive", "import", tree.to_str().unwrap(), "bookworm=prod", "testing=dev"];
+    let import = it.site.cli_command(&words);
+    let all = moments(&import, &it.site.beside("trace"));
+    let whole = packages_of(&it.site);
+    let (mut before, mut between) = (0, 0);
+    for moment in chosen(&all, MOMENTS) {
+        restore();
+        assert!(kill_at(&import, &moment), "it ended before {moment}");
+        let served = [("prod", "1.0"), ("dev", "1.1")].map(|(pocket, version)| {
+            let apt = Apt::of_pocket(&it.site, pocket);
+            let found = apt.source_version("hello");
+            assert!(found.is_none() || found.as_deref() == Some(version), "{moment}: {found:?}");
+            if found.is_some() {
+                assert_eq!(apt.download(&["hello", "hello-doc"]).len(), 2, "{moment}");
+            }
+            fs::remove_dir_all(it.site.beside("apt")).unwrap();
+            found.is_some()
+        });
+        before += usize::from(served == [false, false]);
+        between += usize::from(served == [true, false]);
+        run(&mut it.site.cli_command(&words)).ok();
+        assert_eq!(packages_of(&it.site), whole, "{moment}");
+        assert_eq!(sums_of_whole_files(&it.site), sums(&tree.join("pool")), "{moment}");
+    }
+    assert!(before > 0 && between > 0, "no kill came before the first switch, or none between the two");
+}
+
+/// Returns what the pockets show.
+fn packages_of(site: &Site) -> Vec<serde_json::Value> {
+    ["prod", "dev"].map(|it| site.json(&["pocket", "show", it])["packages"].clone()).to_vec()
+}
+
+/// Returns the sums of the files in the pool that have a name.
+fn sums_of_whole_files(site: &Site) -> std::collections::BTreeMap<String, String> {
+    let mut sums = sums(&site.path("archive/pool"));
+    sums.retain(|name, _| !name.starts_with(".new-"));
+    sums
 }

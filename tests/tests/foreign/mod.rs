@@ -65,7 +65,7 @@ impl Workshop {
         run(it.gpg().args(["--pinentry-mode", "loopback"]).args(words)).ok();
         let listed = run(it.gpg().args(["--list-keys", "--with-colons"])).ok();
         let line = listed.lines().find_map(|it| it.strip_prefix("fpr:::::::::")).unwrap();
-        it.fingerprint = line.trim_end_matches(':').to_owned();
+        line.trim_end_matches(':').clone_into(&mut it.fingerprint);
         run(it.gpg().arg("--output").arg(it.keyring()).arg("--export")).ok();
         it
     }

@@ -365,12 +365,12 @@ impl Archive {
     /// Brings the files of a plan into the pool, and returns all entries of the indices that change.
     fn place(&self, plan: &Plan<'_>, checked: &[Checked], placing: Placing) -> Result<Entries, ImportError> {
         let mut entries = Entries::new();
-        for placed in side_by_side(checked, |it| it.place(self, placing)) {
-            for (path, stanzas) in placed? {
+        files::place(self, checked, placing, |placed| {
+            for (path, stanzas) in placed {
                 let old = || plan.existing.get(&path).cloned().unwrap_or_default();
                 entries.entry(path.clone()).or_insert_with(old).extend(stanzas);
             }
-        }
+        })?;
         entries::sort(&mut entries);
         Ok(entries)
     }

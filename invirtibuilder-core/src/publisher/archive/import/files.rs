@@ -9,7 +9,7 @@ use super::Placing;
 use super::choice::Chosen;
 use super::listing::{Binary, Expected};
 use crate::control::{BinaryControl, SourceControl, hash_file};
-use crate::durable;
+use crate::durable::{self, NewFile};
 use crate::job::Artifact;
 use crate::names::{CommitId, PackageName};
 use crate::publisher::archive::entries::{self, Entries, Home};
@@ -22,6 +22,8 @@ use crate::publisher::archive::{Archive, ArchiveError, SuiteSpec};
 
 /// At most so many packages are worked on side by side: what is slow is syncing, not computing.
 const THREADS: usize = 8;
+/// At most so many files are written before they are synced together: a process may have about a thousand open.
+const OPEN_FILES: usize = 512;
 
 /// A package whose files are what the other archive says.
 #[derive(Debug)]
@@ -92,29 +94,51 @@ impl Checked {
         }
     }
 
-    /// Brings its files into the pool, unless they are there, and returns the entries for where they lie. Nothing is
-    /// served by that yet. The caller holds the lock.
-    pub(super) fn place(&self, archive: &Archive, placing: Placing) -> Result<Entries, ArchiveError> {
+    /// Begins to bring its files into the pool, unless they are there, and returns the entries for where they will lie.
+    /// Files that are linked are there at once. Nothing is synced.
+    fn stage(&self, archive: &Archive, placing: Placing) -> Result<(Vec<NewFile>, Entries), ArchiveError> {
         let uploads = self.uploads();
         let (directory, missing) = pool::settle(&archive.directory, &self.home, &uploads)?;
         let path = archive.directory.join(&directory);
-        durable::create_directory(&path)?;
-        match placing {
-            Placing::Copy => {
-                let stage = |it: &&Upload<'_>| pool::stage_from(it.from, &path, it.artifact);
-                durable::commit_all(missing.iter().map(stage).collect::<Result<_, _>>()?)?;
-            }
-            Placing::HardLink => {
-                for it in missing {
-                    durable::sync_file(it.from)?;
-                    durable::link(it.from, &path.join(it.artifact.name.as_str()))?;
-                }
-            }
+        durable::create_directory_unsynced(&path)?;
+        let entries = moved(&self.entries, &self.home, &directory);
+        if placing == Placing::Copy {
+            let stage = |it: &Upload<'_>| pool::stage_from(it.from, &path, it.artifact);
+            return Ok((missing.into_iter().map(stage).collect::<Result<_, _>>()?, entries));
         }
-        // A file that an interrupted import left may have a name that was never synced.
-        durable::sync_directory(&path)?;
-        Ok(moved(&self.entries, &self.home, &directory))
+        for it in missing {
+            durable::link_unsynced(it.from, &path.join(it.artifact.name.as_str()))?;
+        }
+        Ok((Vec::new(), entries))
     }
+}
+
+/// Brings the files of packages into the pool, unless they are there, and gives the entries for where they lie to
+/// `take`. Nothing is served by that yet. The caller holds the lock.
+pub(super) fn place(
+    archive: &Archive,
+    mut packages: &[Checked],
+    placing: Placing,
+    mut take: impl FnMut(Entries),
+) -> Result<(), ArchiveError> {
+    while !packages.is_empty() {
+        let mut open = 0;
+        let fits = |it: &&Checked| {
+            open += it.files.len();
+            open <= OPEN_FILES
+        };
+        let count = packages.iter().take_while(fits).count().max(1);
+        let (batch, rest) = packages.split_at(count);
+        let mut files = Vec::new();
+        for staged in side_by_side(batch, |it| it.stage(archive, placing)) {
+            let (staged, entries) = staged?;
+            files.extend(staged);
+            take(entries);
+        }
+        durable::commit_together(files, &archive.directory)?;
+        packages = rest;
+    }
+    Ok(())
 }
 
 /// Reads a file, which may be a link to where the other archive keeps it, and compares its sum.

@@ -144,3 +144,60 @@ fn lines_of<'a>(text: &'a str, name: &str) -> impl Iterator<Item = &'a str> {
         false
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source(text: &str) -> Result<Source, String> {
+        Source::parse(text, &"main".parse().unwrap(), Path::new("/tree"))
+    }
+
+    fn binary(fields: &str) -> Result<Binary, String> {
+        let text = format!("Package: hello\nVersion: 2:1.0\nArchitecture: all\n{fields}");
+        let kind = Kind::Binary("amd64".parse().unwrap());
+        Binary::parse(&text, &IndexPath { component: "main".parse().unwrap(), kind }, Path::new("/tree"))
+    }
+
+    #[test]
+    fn a_source_package_is_read_as_reprepro_writes_it() {
+        let text = "Package: hello\nVersion: 1.0\nDirectory: pool/h\nFiles: \n x 1 hello_1.0.dsc\nChecksums-Sha256: \n cd 4 hello_1.0.tar.xz\n AB 3 hello_1.0.dsc\nPackage-List:\n hello deb\n";
+        let found = source(text).unwrap();
+        let files: Vec<_> =
+            found.files.iter().map(|it| (it.name.as_str(), it.size, it.sha256.as_str())).collect();
+        assert_eq!(files, [("hello_1.0.dsc", 3, "ab"), ("hello_1.0.tar.xz", 4, "cd")]);
+        assert_eq!(found.files[0].path, Path::new("/tree/pool/h/hello_1.0.dsc"));
+    }
+
+    #[test]
+    fn a_binary_package_gets_the_name_that_dpkg_gives_it() {
+        let sum = "a".repeat(64);
+        let found =
+            binary(&format!("Source: tools (1.9)\nFilename: ./pool/My Tool.deb\nSize: 7\nSHA256: {sum}\n"));
+        let found = found.unwrap();
+        assert_eq!(found.file.name.as_str(), "hello_1.0_all.deb");
+        assert_eq!((found.source.as_str(), found.source_version.as_str()), ("tools", "1.9"));
+    }
+
+    #[test]
+    fn what_leads_out_of_the_tree_or_names_no_sum_is_refused() {
+        let sum = "a".repeat(64);
+        for path in ["../evil.deb", "/etc/passwd", "pool/../../evil.deb", ""] {
+            assert!(binary(&format!("Filename: {path}\nSize: 7\nSHA256: {sum}\n")).is_err(), "{path}");
+        }
+        for fields in ["Filename: a.deb\nSize: 7\n", "Filename: a.deb\nSHA256: ab\nSize: 7\n"] {
+            assert!(binary(fields).is_err(), "{fields}");
+        }
+        let begin = "Package: hello\nVersion: 1.0\n";
+        for fields in [
+            "",
+            "Directory: ..\nChecksums-Sha256:\n ab 1 a.dsc\n",
+            "Checksums-Sha256:\n ab 1 ../a.dsc\n",
+            "Checksums-Sha256:\n ab 1 a.dsc\n ab 1 b.dsc\n",
+            "Checksums-Sha256:\n ab 1 a.tar.xz\n",
+            "Checksums-Sha256:\n ab a.dsc\n",
+        ] {
+            assert!(source(&format!("{begin}{fields}")).is_err(), "{fields}");
+        }
+    }
+}
