@@ -100,6 +100,7 @@ pub mod job;
 pub mod memory;
 pub mod names;
 pub mod pipeline;
+pub mod plain_text;
 pub mod pocket;
 pub mod policy;
 pub mod process;

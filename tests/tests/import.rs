@@ -248,8 +248,8 @@ fn nothing_is_imported_of_a_tree_that_was_tampered_with() {
         fs::write(&path, bytes).unwrap();
     };
     let native = native();
-    change(&format!("pool/main/h/hello/hello_1.0_{native}.deb"), &["hello_1.0", "its index says"]);
-    change("pool/main/h/hello/hello_1.0.dsc", &["hello_1.0.dsc", "its index says"]);
+    change(&format!("pool/main/h/hello/hello_1.0_{native}.deb"), &["hello_1.0", "the index says"]);
+    change("pool/main/h/hello/hello_1.0.dsc", &["hello_1.0.dsc", "the index says"]);
     change(&format!("dists/bookworm/main/binary-{native}/Packages"), &["not the file that Release names"]);
     let release = tree.join("dists/bookworm/InRelease");
     let text = fs::read_to_string(&release).unwrap();

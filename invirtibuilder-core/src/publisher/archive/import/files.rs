@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::Placing;
 use super::choice::Chosen;
 use super::listing::{Binary, Expected};
-use crate::control::{BinaryControl, SourceControl, hash_file};
+use crate::control::{BinaryControl, SourceControl, check_listed};
 use crate::durable::{self, NewFile};
 use crate::job::Artifact;
 use crate::names::{CommitId, PackageName};
@@ -24,6 +24,9 @@ use crate::publisher::archive::{Archive, ArchiveError, SuiteSpec};
 const THREADS: usize = 8;
 /// At most so many files are written before they are synced together: a process may have about a thousand open.
 const OPEN_FILES: usize = 512;
+
+/// What lists the files, in errors.
+const INDEX: &str = "the index";
 
 /// A package whose files are what the other archive says.
 #[derive(Debug)]
@@ -43,10 +46,19 @@ impl Checked {
     /// What is wrong with which file.
     pub(super) fn new(suite: &SuiteSpec, chosen: &Chosen, commit: Option<&CommitId>) -> Result<Self, String> {
         let source = &chosen.source;
-        let mut files = source.files.iter().map(check).collect::<Result<Vec<_>, _>>()?;
+        let [dsc, others @ ..] = source.files.as_slice() else { return Err("it has no .dsc".to_owned()) };
+        let mut files = Vec::new();
+        for it in others {
+            let path = place_of(it)?;
+            let artifact = check_listed(&path, &it.listed(), INDEX).map_err(|e| e.to_string())?;
+            files.push((path, artifact));
+        }
+        let path = place_of(dsc)?;
         let artifacts = files.iter().map(|it| it.1.clone()).collect();
-        let dsc = files.first().map(|it| it.0.as_path()).ok_or("it has no .dsc")?;
-        let control = SourceControl::of_files(dsc, artifacts).map_err(|e| e.to_string())?;
+        let control =
+            SourceControl::of_files(&path, &dsc.listed(), artifacts, INDEX).map_err(|e| e.to_string())?;
+        files.extend(control.files().first().map(|it| (path, it.clone())));
+        let dsc = &dsc.path;
         if *control.package() != source.package || control.version().as_str() != source.version.as_str() {
             return Err(format!(
                 "{} is of {} {}, not of {} {}",
@@ -63,13 +75,14 @@ impl Checked {
         let mut entries = Entries::new();
         entries.insert(IndexPath::new(&source.component, Kind::Source), vec![stanza]);
         for binary in &chosen.binaries {
-            let (path, artifact) = check(&binary.file)?;
-            let control = BinaryControl::read_at(&path, artifact.clone()).map_err(|e| e.to_string())?;
+            let path = place_of(&binary.file)?;
+            let control =
+                BinaryControl::read(&path, &binary.file.listed(), INDEX).map_err(|e| e.to_string())?;
             let of_file = |problem: String| format!("{}: {problem}", binary.file.path.display());
             check_control(binary, &control).map_err(of_file)?;
             let place = Home::In(&binary.component);
             entries::add_binary(suite, place, &path, &control, &home, &mut entries).map_err(of_file)?;
-            files.push((path, artifact));
+            files.push((path, control.artifact().clone()));
         }
         entries::sort(&mut entries);
         Ok(Self { package: source.package.clone(), files, entries, home })
@@ -141,18 +154,9 @@ pub(super) fn place(
     Ok(())
 }
 
-/// Reads a file, which may be a link to where the other archive keeps it, and compares its sum.
-fn check(expected: &Expected) -> Result<(PathBuf, Artifact), String> {
-    let shown = expected.path.display();
-    let path = expected.path.canonicalize().map_err(|e| format!("{shown} cannot be read: {e}"))?;
-    let artifact = hash_file(&path, expected.name.clone()).map_err(|e| e.to_string())?;
-    if artifact.size == expected.size && artifact.sha256 == expected.sha256 {
-        return Ok((path, artifact));
-    }
-    Err(format!(
-        "{shown} has {} bytes with SHA-256 {}, but its index says {} and {}",
-        artifact.size, artifact.sha256, expected.size, expected.sha256
-    ))
+/// Returns where a file lies, which may be elsewhere: the other archive may have a link to it.
+fn place_of(expected: &Expected) -> Result<PathBuf, String> {
+    expected.path.canonicalize().map_err(|e| format!("{} cannot be read: {e}", expected.path.display()))
 }
 
 /// Refuses a package whose control file does not say what the index said.
@@ -164,7 +168,7 @@ fn check_control(binary: &Binary, control: &BinaryControl) -> Result<(), String>
         said(&binary.package, &binary.version, &binary.architecture, &binary.source, &binary.source_version);
     let (package, version) = (control.package(), control.version());
     let file = said(package, version, control.architecture(), control.source(), control.source_version());
-    if index == file { Ok(()) } else { Err(format!("it is {file}, but its index says {index}")) }
+    if index == file { Ok(()) } else { Err(format!("it is {file}, but the index says {index}")) }
 }
 
 /// Does some work for each item, several at a time, and returns the results in the order of the items.

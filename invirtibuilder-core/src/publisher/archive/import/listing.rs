@@ -5,6 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use super::tree::{below, file_name};
+use crate::control::Listed;
 use crate::names::{Architecture, CommitId, Component, FileName, PackageName, Version};
 use crate::publisher::archive::release::{IndexPath, Kind};
 use crate::publisher::archive::stanza::field;
@@ -108,6 +109,11 @@ impl Binary {
 }
 
 impl Expected {
+    /// Returns it as it is to be checked.
+    pub(super) fn listed(&self) -> Listed {
+        Listed { name: self.name.clone(), size: self.size, sha256: self.sha256.clone() }
+    }
+
     /// Reads a line of `Checksums-Sha256`.
     fn of_line(line: &str, directory: &str, root: &Path) -> Result<Self, String> {
         let words: Vec<&str> = line.split_whitespace().collect();
