@@ -312,40 +312,38 @@ fn a_commit_that_a_dsc_names_is_believed_only_if_the_repository_has_it() {
 
 #[test]
 fn an_import_that_is_killed_at_any_moment_serves_all_or_nothing_and_is_repeated() {
-    const MOMENTS: usize = 24;
+    const MOMENTS: usize = 8;
     let it = World::new().with_contrib();
     let tree = it.reprepro();
     let saved = it.site.beside("saved");
     let restore = || {
-        fs::remove_dir_all(it.site.root()).unwrap();
-        run(command("cp").arg("-a").arg(&saved).arg(it.site.root())).ok();
+        for name in ["archive", "cache"] {
+            fs::remove_dir_all(it.site.path(name)).unwrap();
+            run(command("cp").arg("-a").arg(saved.join(name)).arg(it.site.path(name))).ok();
+        }
     };
     run(command("cp").arg("-a").arg(it.site.root()).arg(&saved)).ok();
     let words = ["archive", "import", tree.to_str().unwrap(), "bookworm=prod", "testing=dev"];
     let import = it.site.cli_command(&words);
     let all = moments(&import, &it.site.beside("trace"));
     let whole = packages_of(&it.site);
-    let (mut before, mut between) = (0, 0);
-    for moment in chosen(&all, MOMENTS) {
+    let sources = it.site.cli(&["archive", "sources", "prod"]).ok();
+    let mut before = 0;
+    for (at, moment) in chosen(&all, MOMENTS).into_iter().enumerate() {
+        // A client that saw the later state would take the restored one for what it knows.
+        let apt = Apt::of_sources(it.site.beside(&format!("apt{at}")), &sources);
         restore();
         assert!(kill_at(&import, &moment), "it ended before {moment}");
-        let served = [("prod", "1.0"), ("dev", "1.1")].map(|(pocket, version)| {
-            let apt = Apt::of_pocket(&it.site, pocket);
-            let found = apt.source_version("hello");
-            assert!(found.is_none() || found.as_deref() == Some(version), "{moment}: {found:?}");
-            if found.is_some() {
-                assert_eq!(apt.download(&["hello", "hello-doc"]).len(), 2, "{moment}");
-            }
-            fs::remove_dir_all(it.site.beside("apt")).unwrap();
-            found.is_some()
-        });
-        before += usize::from(served == [false, false]);
-        between += usize::from(served == [true, false]);
-        run(&mut it.site.cli_command(&words)).ok();
+        match apt.source_version("hello").as_deref() {
+            None => before += 1,
+            Some("1.0") => assert_eq!(apt.download(&["hello", "hello-doc"]).len(), 2, "{moment}"),
+            other => panic!("{moment}: {other:?}"),
+        }
+        it.site.cli(&words).ok();
         assert_eq!(packages_of(&it.site), whole, "{moment}");
         assert_eq!(sums_of_whole_files(&it.site), sums(&tree.join("pool")), "{moment}");
     }
-    assert!(before > 0 && between > 0, "no kill came before the first switch, or none between the two");
+    assert!(before > 0, "no kill came before the first switch");
 }
 
 /// Returns what the pockets show.
