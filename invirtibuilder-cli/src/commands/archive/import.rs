@@ -12,6 +12,14 @@ use crate::commands::Answer;
 use crate::context::Context;
 use crate::output::{FAINT, GOOD, WARNING, complain, escape, remark, styled};
 
+/// Bring the packages of another archive, such as reprepro or aptly publish, into pockets without rebuilding
+///
+/// Everything is read, checked and in the pool before each pocket's suite changes in one step; an import that was
+/// interrupted is repeated. The greatest version of each source package comes, with the binary packages that were
+/// built from it; what else there is stays behind and is listed. Nothing that the pocket serves is replaced.
+///
+/// What was imported is not in Git: `verify` lists each package until a commit of a greater version is submitted,
+/// and it is never copied to another pocket. Jobs wait with publishing until the import ends.
 #[derive(Debug, clap::Args)]
 #[allow(clippy::struct_excessive_bools, reason = "each is a flag of the command")]
 #[command(after_help = "\

@@ -13,19 +13,17 @@ mod tree;
 
 use std::path::{Path, PathBuf};
 
-use jiff::Timestamp;
 use serde::Serialize;
 
 use super::entries::{self, Entries};
 use super::release::Release;
-use super::retention::Record;
 use super::switch::{Replacement, Scope};
 use super::{Archive, ArchiveError};
-use crate::durable;
 use crate::error::{BoxError, PocketError};
 use crate::names::{CommitId, PackageName, PocketName, Suite, Version};
 use crate::policy::PocketSpec;
 use crate::process::ProcessError;
+use crate::publisher::Generation;
 use files::{Checked, side_by_side};
 use plan::{Plan, Served};
 use tree::Tree;
@@ -167,6 +165,8 @@ pub struct Imported {
     pub problems: Vec<String>,
     /// How many bytes the files of the packages that came have.
     pub bytes: u64,
+    /// The number of the state that the pocket's suite is in since; `None` if nothing was changed.
+    pub generation: Option<Generation>,
 }
 
 /// A source package that came with its binary packages.
@@ -228,12 +228,6 @@ impl From<ArchiveError> for ImportError {
     }
 }
 
-impl From<durable::DurableError> for ImportError {
-    fn from(error: durable::DurableError) -> Self {
-        Self::Archive(Box::new(error))
-    }
-}
-
 impl Archive {
     /// Brings packages of another archive into suites of this one: all of them, or none if there is a problem.
     ///
@@ -256,27 +250,24 @@ impl Archive {
         }
         let suites: Vec<Imported> =
             plans.iter().zip(&checked).map(|(plan, checked)| plan.report(checked)).collect();
-        let report = Report { vouched: tree.vouched(), suites };
+        let mut report = Report { vouched: tree.vouched(), suites };
         if report.is_refused() || import.run == Run::Rehearse {
             return Ok(report);
         }
-        let mut noted = Vec::new();
         let mut placed = Vec::with_capacity(plans.len());
         for (plan, checked) in plans.iter().zip(&checked) {
-            noted.extend(self.note(&plan.suite.suite, checked)?);
             placed.push(self.place(plan, checked, import.placing)?);
         }
-        for (plan, entries) in plans.iter().zip(placed) {
+        for ((plan, entries), told) in plans.iter().zip(placed).zip(&mut report.suites) {
             if plan.new.is_empty() {
                 self.confirm(&plan.suite.suite)?;
                 continue;
             }
-            let scope = Scope::Indices;
-            let replacement = Replacement { scope, entries, files: Vec::new(), paths: Vec::new() };
-            self.switch(&plan.current, replacement)?;
+            let (scope, reason) = (Scope::Indices, plan.reason());
+            let (files, paths) = (Vec::new(), Vec::new());
+            let replacement = Replacement { scope, entries, files, paths, reason };
+            told.generation = self.switch(&plan.current, replacement)?;
         }
-        // Everything that they name is served now.
-        durable::remove_all(noted.iter().map(PathBuf::as_path))?;
         Ok(report)
     }
 
@@ -344,22 +335,6 @@ impl Archive {
             entries.insert(path, stanzas);
         }
         Ok(entries)
-    }
-
-    /// Notes which files come into the pool, and returns where; `None` if none do. If the import never ends, they are
-    /// removed like others that no index names.
-    fn note(&self, suite: &Suite, checked: &[Checked]) -> Result<Option<PathBuf>, ImportError> {
-        let mut record = Record::default();
-        for it in checked {
-            it.note(&mut record);
-        }
-        if record.pool.is_empty() {
-            return Ok(None);
-        }
-        let file = self.records.stage(suite.as_str(), Timestamp::now(), &record)?;
-        let path = file.path().to_owned();
-        file.commit()?;
-        Ok(Some(path))
     }
 
     /// Brings the files of a plan into the pool, and returns all entries of the indices that change.

@@ -12,10 +12,14 @@ use crate::durable;
 use crate::error::PublishError;
 use crate::names::Suite;
 use crate::policy::Held;
+use crate::publisher::Generation;
 use crate::states::{BuildArtifacts, BuildPlan};
 
 impl Archive {
-    pub(super) fn publish_artifacts(&self, artifacts: &BuildArtifacts) -> Result<(), PublishError> {
+    pub(super) fn publish_artifacts(
+        &self,
+        artifacts: &BuildArtifacts,
+    ) -> Result<Option<Generation>, PublishError> {
         let plan = artifacts.plan();
         let suite = self.suite(plan.suite())?;
         let uploads = pool::uploads(artifacts).map_err(|problem| unfit(plan, problem))?;
@@ -31,7 +35,8 @@ impl Archive {
             && moved(&fresh, &home, directory) == held
             && matches!(pool::compare(&self.directory.join(directory), &uploads)?, Present::Missing(it) if it.is_empty())
         {
-            return Ok(self.confirm(&suite.suite)?);
+            self.confirm(&suite.suite)?;
+            return Ok(self.generation_of(&suite.suite, plan.package(), &plan.job().id)?);
         }
         self.check_conflicts(suite, plan, &uploads)?;
 
@@ -44,8 +49,9 @@ impl Archive {
         // A file that an interrupted publication left may have a name that was never synced.
         durable::sync_directory(&path).map_err(ArchiveError::from)?;
         let paths = uploads.iter().map(|it| format!("{directory}/{}", it.artifact.name)).collect();
+        let reason = super::switch::reason(plan, &held);
         let scope = Scope::Source(plan.package(), held);
-        Ok(self.switch(&current, Replacement { scope, entries, files, paths })?)
+        Ok(self.switch(&current, Replacement { scope, entries, files, paths, reason })?)
     }
 
     /// Refuses other bytes under a name that a suite serves for good.

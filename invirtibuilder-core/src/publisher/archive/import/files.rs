@@ -11,12 +11,11 @@ use super::listing::{Binary, Expected};
 use crate::control::{BinaryControl, SourceControl, check_listed};
 use crate::durable::{self, NewFile};
 use crate::job::Artifact;
-use crate::names::{CommitId, PackageName};
+use crate::names::CommitId;
 use crate::publisher::archive::entries::{self, Entries, Home};
 use crate::publisher::archive::pool::{self, Upload};
 use crate::publisher::archive::publishing::moved;
 use crate::publisher::archive::release::{IndexPath, Kind};
-use crate::publisher::archive::retention::Record;
 use crate::publisher::archive::stanza::Stanza;
 use crate::publisher::archive::{Archive, ArchiveError, SuiteSpec};
 
@@ -31,7 +30,6 @@ const INDEX: &str = "the index";
 /// A package whose files are what the other archive says.
 #[derive(Debug)]
 pub(super) struct Checked {
-    package: PackageName,
     /// Where each file lies, and what it is called in the pool.
     files: Vec<(PathBuf, Artifact)>,
     /// What our indices say of it if it lies in `home`.
@@ -85,7 +83,7 @@ impl Checked {
             files.push((path, control.artifact().clone()));
         }
         entries::sort(&mut entries);
-        Ok(Self { package: source.package.clone(), files, entries, home })
+        Ok(Self { files, entries, home })
     }
 
     /// Returns how many bytes its files have.
@@ -95,16 +93,6 @@ impl Checked {
 
     fn uploads(&self) -> Vec<Upload<'_>> {
         self.files.iter().map(|(path, artifact)| Upload { from: path, artifact }).collect()
-    }
-
-    /// Notes which files may come into the pool, so that they go again if the import never ends.
-    pub(super) fn note(&self, record: &mut Record) {
-        let apart = pool::directory_apart(&self.home, &self.uploads());
-        for (_, artifact) in &self.files {
-            for directory in [&self.home, &apart] {
-                record.pool.insert(format!("{directory}/{}", artifact.name), self.package.to_string());
-            }
-        }
     }
 
     /// Begins to bring its files into the pool, unless they are there, and returns the entries for where they will lie.

@@ -6,11 +6,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::choice::{Choice, Chosen, LeftBehind, Reason, source_architecture};
 use super::files::Checked;
+use super::listing::Source;
 use super::{Added, GitFacts, ImportError, Imported, Leftovers, Sourceless};
 use crate::names::{Architecture, CommitId, Component, PackageName, Suite};
 use crate::policy::{Held, PocketSpec};
 use crate::publisher::archive::SuiteSpec;
 use crate::publisher::archive::entries::Entries;
+use crate::publisher::archive::generations::{self, Cause, Changed};
 use crate::publisher::archive::release::Kind;
 use crate::publisher::archive::stanza::Stanza;
 use crate::publisher::archive::switch::Current;
@@ -246,6 +248,16 @@ impl<'a> Plan<'a> {
         self.problems.extend(problems);
     }
 
+    /// Says for the record why the suite changes, and how.
+    pub(super) fn reason(&self) -> generations::Reason {
+        let changed = |it: &New| {
+            let Source { package, version, .. } = &it.chosen.source;
+            Changed { package: package.clone(), old: None, new: Some(version.clone()) }
+        };
+        let changes = self.new.iter().map(changed).collect();
+        generations::Reason { cause: Cause::Import, job: None, changes }
+    }
+
     /// Tells what becomes of the suite.
     pub(super) fn report(&self, checked: &[Checked]) -> Imported {
         let added = |it: &New| Added {
@@ -262,6 +274,7 @@ impl<'a> Plan<'a> {
             left_behind: self.left.clone(),
             problems: self.problems.clone(),
             bytes: checked.iter().map(Checked::size).sum(),
+            generation: None,
         }
     }
 }
