@@ -19,7 +19,7 @@ use crate::pipeline::{Gate, Observer, Pipeline};
 use crate::pocket::Pocket;
 use crate::pocket::git::GitSite;
 use crate::policy::{Access, Head, Held, PocketSpec, Rejection, Verdict, Violation};
-use crate::publisher::archive::Archive;
+use crate::publisher::archive::{Archive, ImportError};
 use crate::queue::{Cancellation, Queue, Submission};
 use crate::repository::{self, Imported, RepositoryError};
 use crate::verify::{Difference, differences};
@@ -29,6 +29,7 @@ mod access;
 mod check;
 mod clients;
 mod exit;
+mod import;
 mod init;
 mod keyring;
 mod keys;
@@ -39,6 +40,7 @@ mod witness;
 pub use access::Action;
 pub use check::check;
 pub use exit::Exit;
+pub use import::ImportWords;
 pub use init::{InitError, Made, NewSiteOptions, initialize};
 pub use keyring::{KeyringSubmitted, SubmittedTo};
 pub use parts::push_policy;
@@ -79,6 +81,9 @@ pub enum SiteError {
     /// Another stage's backend did not answer.
     #[error(transparent)]
     Stage(StageError),
+    /// Another archive could not be imported.
+    #[error(transparent)]
+    Import(#[from] ImportError),
     /// The worker ended before it should have.
     #[error(transparent)]
     Worker(#[from] WorkerError),
