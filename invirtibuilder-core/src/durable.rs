@@ -295,6 +295,12 @@ pub fn sync_directory(path: &Path) -> Result<()> {
     sync_file(path)
 }
 
+/// Syncs everything on the file system that a path is on. Slow where others write much.
+pub fn sync_file_system(path: &Path) -> Result<()> {
+    let directory = File::open(path).map_err(at("open", path))?;
+    rustix::fs::syncfs(&directory).map_err(at("sync the file system of", path))
+}
+
 /// Begins a log: a file that people may read while it grows, so it is written in place and not synced.
 pub fn create_log(path: &Path) -> Result<File> {
     create_directory(&parent(path))?;
@@ -338,6 +344,12 @@ impl Lock {
             Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
             other => other.map(|()| Some(Self(file))).map_err(at("lock", path)),
         }
+    }
+
+    /// Returns the locked file, for the standard input of a program: if this process is killed, the lock lives until
+    /// that program has ended.
+    pub fn file(&self) -> Result<File> {
+        self.0.try_clone().map_err(at("share the lock", Path::new("")))
     }
 
     fn open(path: &Path) -> Result<File> {

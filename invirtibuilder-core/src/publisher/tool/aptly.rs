@@ -1,0 +1,217 @@
+//! aptly (1.5).
+//!
+//! All suites share one database, which aptly changes in transactions of its own. A state of a suite is a snapshot:
+//! `<suite>-<number>`. A change makes a local repository from the present one, changes that, and makes the next
+//! snapshot of it; publishing is `publish switch`. The indices can be had by hash, so readers are served all or
+//! nothing, though aptly renames its files in no order.
+
+use std::io;
+use std::os::unix::fs::MetadataExt;
+
+use serde_json::json;
+
+use super::change::{Change, remove_litter};
+use super::record::Phase;
+use super::upload::Upload;
+use super::{Place, Tool, ToolError};
+use crate::durable;
+use crate::names::PackageName;
+use crate::process::Command;
+use crate::signer::Fingerprint;
+
+const PROGRAM: &str = "aptly";
+
+/// The local repository in which a change is made.
+const WORK: &str = "invirtibuilder-work";
+
+/// The name of the directory that is served in aptly's configuration.
+const ENDPOINT: &str = "served";
+
+/// After how many publications of a suite packages that no snapshot names are removed from aptly's own pool, which
+/// takes a time that grows with the archive.
+const CLEANUP: u64 = 16;
+
+/// Drives aptly.
+#[derive(Debug)]
+pub(super) struct Aptly;
+
+impl Tool for Aptly {
+    fn name(&self) -> &'static str {
+        PROGRAM
+    }
+
+    fn configuration(&self, place: &Place<'_>) -> String {
+        let keys: Vec<&str> = place.spec.keys.iter().map(Fingerprint::as_str).collect();
+        format!("{:?} {}", description(place), keys.join(" "))
+    }
+
+    fn holds_one_version(&self) -> bool {
+        false
+    }
+
+    fn create(&self, place: &Place<'_>, number: u64) -> Result<(), ToolError> {
+        check(place)?;
+        aptly(place)?.args(["snapshot", "create", &snapshot(place, number), "empty"]).run()?;
+        Ok(())
+    }
+
+    fn derive(&self, place: &Place<'_>, from: u64, change: Change<'_>) -> Result<(), ToolError> {
+        check(place)?;
+        drop_work(place)?;
+        let component = format!("-component={}", place.suite.component);
+        let (present, next) = (snapshot(place, from), snapshot(place, from + 1));
+        aptly(place)?.args(["repo", "create", &component, WORK, "from", "snapshot", &present]).run()?;
+        if let Change::Upload(upload) = change {
+            aptly(place)?.args(["repo", "remove", WORK, &all_of(upload.source.package())]).run()?;
+            aptly(place)?.args(["repo", "add", WORK]).arg(&upload.directory).run()?;
+            sync_pool(place, upload)?;
+        }
+        aptly(place)?.args(["snapshot", "create", &next, "from", "repo", WORK]).run()?;
+        drop_work(place)
+    }
+
+    fn undo(&self, _: &Place<'_>, _: u64) -> Result<(), ToolError> {
+        // aptly puts files in the pool that is served only when it publishes.
+        Ok(())
+    }
+
+    fn publish(&self, place: &Place<'_>, number: u64, phase: Phase) -> Result<(), ToolError> {
+        check(place)?;
+        remove_litter(&place.dists(), ".tmp")?;
+        let (suite, prefix) = (place.suite.suite.as_str(), prefix(place));
+        let published = lines(aptly(place)?.args(["publish", "list", "-raw"]))?;
+        let mut is_published = published.contains(&format!("{prefix} {suite}"));
+        if is_published && phase == Phase::Anew {
+            // What aptly is told of a suite once cannot be told otherwise. The files stay in the pool.
+            aptly(place)?.args(["publish", "drop", "-force-drop", "-skip-cleanup", suite, &prefix]).run()?;
+            is_published = false;
+        }
+        let common = ["-batch", "-force-overwrite", &format!("-component={}", place.suite.component)]
+            .map(str::to_owned);
+        let keys = place.spec.keys.iter().map(|it| format!("-gpg-key={it}"));
+        let options: Vec<String> = common.into_iter().chain(keys).collect();
+        let snapshot = snapshot(place, number);
+        if is_published {
+            aptly(place)?
+                .args(["publish", "switch"])
+                .args(options)
+                .args([suite, &prefix, &snapshot])
+                .run()?;
+        } else {
+            let command = aptly(place)?.args(["publish", "snapshot", "-acquire-by-hash"]).args(options);
+            command.args(description(place)).args([&snapshot, &prefix]).run()?;
+        }
+        Ok(())
+    }
+
+    fn discard(&self, place: &Place<'_>, number: u64) -> Result<(), ToolError> {
+        let name = snapshot(place, number);
+        if lines(aptly(place)?.args(["snapshot", "list", "-raw"]))?.contains(&name) {
+            aptly(place)?.args(["snapshot", "drop", "-force", &name]).run()?;
+        }
+        if number.is_multiple_of(CLEANUP) {
+            aptly(place)?.args(["db", "cleanup"]).run()?;
+        }
+        Ok(())
+    }
+}
+
+/// Refuses what aptly cannot do, and writes its configuration.
+fn check(place: &Place<'_>) -> Result<(), ToolError> {
+    if place.spec.keys.len() > 1 {
+        let problem =
+            "aptly signs with one key only; name one, or use another publisher while you change keys";
+        return Err(ToolError::Unsupported(problem.to_owned()));
+    }
+    let device = |path: &std::path::Path| path.metadata().map(|it| it.dev()).map_err(ToolError::read(path));
+    if device(&place.served())? != device(&place.spec.state)? {
+        let problem = format!(
+            "{} and {} are on two file systems, but aptly's pool shares its files with the one that is served; set paths.cache and paths.archive to one file system",
+            place.spec.directory.display(),
+            place.spec.state.display()
+        );
+        return Err(ToolError::Unsupported(problem));
+    }
+    let path = place.spec.state.join("aptly.conf");
+    let endpoint =
+        json!({ "rootDir": place.spec.directory, "linkMethod": "hardlink", "verifyMethod": "md5" });
+    let configuration = json!({
+        "rootDir": place.spec.state.join("aptly"),
+        "gpgProvider": "gpg",
+        "FileSystemPublishEndpoints": { ENDPOINT: endpoint },
+    });
+    let text = format!("{configuration:#}\n");
+    match std::fs::read_to_string(&path) {
+        Ok(found) if found == text => Ok(()),
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(ToolError::read(&path)(e)),
+        _ => Ok(durable::write(&path, text.as_bytes())?),
+    }
+}
+
+/// Begins a command.
+fn aptly(place: &Place<'_>) -> Result<Command, ToolError> {
+    let path = place.spec.state.join("aptly.conf");
+    Ok(place.command(PROGRAM)?.arg(format!("-config={}", path.display())))
+}
+
+/// Returns the lines that a command prints for programs to read.
+fn lines(command: Command) -> Result<Vec<String>, ToolError> {
+    let output = command.run()?;
+    Ok(String::from_utf8_lossy(&output).lines().map(|it| it.trim().to_owned()).collect())
+}
+
+fn snapshot(place: &Place<'_>, number: u64) -> String {
+    format!("{}-{number}", place.suite.suite)
+}
+
+/// Returns the name of the directory of a suite, as aptly's commands want it.
+fn prefix(place: &Place<'_>) -> String {
+    format!("filesystem:{ENDPOINT}:{}", place.suite.suite)
+}
+
+/// Returns the options that say what the suite's `Release` says.
+fn description(place: &Place<'_>) -> Vec<String> {
+    let suite = place.suite;
+    let architectures: Vec<&str> = suite.architectures.iter().map(AsRef::as_ref).collect();
+    let line = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    vec![
+        format!("-distribution={}", suite.suite),
+        format!("-suite={}", suite.suite),
+        format!("-architectures={},source", architectures.join(",")),
+        format!("-origin={}", line(&suite.origin)),
+        format!("-label={}", line(&suite.label)),
+    ]
+}
+
+/// Returns the query that a source package and all its binary packages answer. A name has no character that means
+/// something in it.
+fn all_of(package: &PackageName) -> String {
+    format!(
+        "(Name (= {package}), $PackageType (= source)) | ($Source (= {package}), !($PackageType (= source)))"
+    )
+}
+
+fn drop_work(place: &Place<'_>) -> Result<(), ToolError> {
+    if lines(aptly(place)?.args(["repo", "list", "-raw"]))?.iter().any(|it| it == WORK) {
+        aptly(place)?.args(["repo", "drop", "-force", WORK]).run()?;
+    }
+    Ok(())
+}
+
+/// Syncs the files of an upload in aptly's own pool, which aptly does not.
+fn sync_pool(place: &Place<'_>, upload: &Upload) -> Result<(), ToolError> {
+    let pool = place.spec.state.join("aptly/pool");
+    for (name, sha256) in upload.sums() {
+        let parts = (sha256.get(..2), sha256.get(2..4), sha256.get(4..32));
+        let (Some(first), Some(second), Some(rest)) = parts else { continue };
+        let directory = pool.join(first).join(second);
+        let path = directory.join(format!("{rest}_{name}"));
+        if path.is_file() {
+            durable::sync_file(&path)?;
+            for directory in [&directory, &pool.join(first), &pool] {
+                durable::sync_directory(directory)?;
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,305 @@
+//! reprepro (5.3.1 and later, without the patches for several versions).
+//!
+//! A state of a suite is a database and a configuration of its own: `<number>/db` and `<number>/conf`. The next one is
+//! a copy that all commands of a change work on, none of which exports; so the database that is in use is never one
+//! in which a command was killed. Only `export` is run on it, and of the files that `export` writes there, which are
+//! caches, none is read by the next one.
+//!
+//! The pool is what states share. A file that another is put in the place of is kept in `<number>/change/displaced/`
+//! until the change is published, and `<number>/change/new` names the files that came; so a change that is not published can be
+//! taken back.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::change::{Change, pool_directory, remove_litter};
+use super::record::Phase;
+use super::served::sum_of;
+use super::upload::Upload;
+use super::{Place, Tool, ToolError};
+use crate::control::BinaryControl;
+use crate::durable::{self, scratch};
+use crate::process::Command;
+use crate::signer::Fingerprint;
+
+const PROGRAM: &str = "reprepro";
+
+/// The files of a database that only spare work. One in which a command was killed is worth nothing.
+const CACHES: [&str; 2] = ["release.caches.db", "contents.cache.db"];
+
+/// Section and priority of what says neither: reprepro publishes nothing without.
+const SECTION: &str = "misc";
+const PRIORITY: &str = "optional";
+
+/// Drives reprepro.
+#[derive(Debug)]
+pub(super) struct Reprepro;
+
+impl Tool for Reprepro {
+    fn name(&self) -> &'static str {
+        PROGRAM
+    }
+
+    fn configuration(&self, place: &Place<'_>) -> String {
+        let suite = place.suite;
+        let architectures: Vec<&str> = suite.architectures.iter().map(AsRef::as_ref).collect();
+        let keys: Vec<&str> = place.spec.keys.iter().map(Fingerprint::as_str).collect();
+        let fields = [
+            ("Codename", suite.suite.to_string()),
+            ("Suite", suite.suite.to_string()),
+            ("Origin", suite.origin.clone()),
+            ("Label", suite.label.clone()),
+            ("Description", suite.description.clone()),
+            ("Architectures", format!("{} source", architectures.join(" "))),
+            ("Components", suite.component.to_string()),
+            ("UDebComponents", suite.component.to_string()),
+            ("DebIndices", "Packages Release . .gz".to_owned()),
+            ("UDebIndices", "Packages . .gz".to_owned()),
+            ("DscIndices", "Sources Release . .gz".to_owned()),
+            ("Contents", ".gz".to_owned()),
+            ("SignWith", keys.join(" ")),
+        ];
+        let mut text = String::new();
+        for (name, value) in fields {
+            // Another line would be another field.
+            let value = value.split_whitespace().collect::<Vec<_>>().join(" ");
+            if !value.is_empty() {
+                let _ = writeln!(text, "{name}: {value}");
+            }
+        }
+        text
+    }
+
+    fn holds_one_version(&self) -> bool {
+        true
+    }
+
+    fn create(&self, place: &Place<'_>, number: u64) -> Result<(), ToolError> {
+        self.write_configuration(place, number)?;
+        durable::create_directory(&database(place, number))?;
+        // The first command makes the files.
+        privately(place, number)?.args(["flood", place.suite.suite.as_str()]).run()?;
+        sync(&database(place, number))
+    }
+
+    fn derive(&self, place: &Place<'_>, from: u64, change: Change<'_>) -> Result<(), ToolError> {
+        let (number, suite) = (from + 1, place.suite.suite.as_str());
+        self.write_configuration(place, number)?;
+        copy_database(&database(place, from), &database(place, number))?;
+        let run =
+            |arguments: &[&str]| privately(place, number)?.args(arguments).run().map_err(ToolError::from);
+        match change {
+            Change::Configuration => {
+                run(&["--delete", "clearvanished"])?;
+                // What runs anywhere comes to the architectures that are new.
+                run(&["flood", suite])?;
+            }
+            Change::Upload(upload) => {
+                // What the present state does not name, no reader needs any more.
+                reprepro(place, number)?.args(["deleteunreferenced"]).run()?;
+                run(&["removesrc", suite, upload.source.package().as_str()])?;
+                make_room(place, number, upload)?;
+                include(place, number, upload)?;
+                sync(&place.served().join(directory(place, upload)))?;
+            }
+        }
+        sync(&database(place, number))
+    }
+
+    fn undo(&self, place: &Place<'_>, number: u64) -> Result<(), ToolError> {
+        let displaced = place.change(number).join("displaced");
+        let list = place.change(number).join("new");
+        let list = match std::fs::read_to_string(&list) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+            other => other.map_err(ToolError::read(&list))?,
+        };
+        for line in list.lines() {
+            match line.split_once(' ') {
+                Some(("new", path)) => durable::remove_file(&place.served().join(path))?,
+                Some(("displaced", path)) => {
+                    let name = Path::new(path).file_name().unwrap_or_default();
+                    let kept = displaced.join(name);
+                    // Not yet displaced where it was not yet kept.
+                    if kept.exists() {
+                        durable::copy(&kept, &place.served().join(path))?;
+                    }
+                }
+                _ => (),
+            }
+        }
+        Ok(())
+    }
+
+    fn publish(&self, place: &Place<'_>, number: u64, phase: Phase) -> Result<(), ToolError> {
+        let database = database(place, number);
+        // Who has our lock is alone: the lock of a program that was killed keeps nobody out but us.
+        durable::remove_file(&database.join("lockfile"))?;
+        let [releases, contents] = CACHES.map(|it| database.join(it));
+        durable::remove_file(&releases)?;
+        if phase != Phase::Publishing {
+            durable::remove_file(&contents)?;
+            remove_litter(&place.dists(), ".new")?;
+        }
+        let suite = place.suite.suite.as_str();
+        reprepro(place, number)?.args(["export", suite]).run()?;
+        if phase != Phase::Publishing {
+            reprepro(place, number)?.args(["check", suite]).run()?;
+        }
+        Ok(())
+    }
+
+    fn discard(&self, _: &Place<'_>, _: u64) -> Result<(), ToolError> {
+        // It is what its directory holds.
+        Ok(())
+    }
+}
+
+impl Reprepro {
+    fn write_configuration(&self, place: &Place<'_>, number: u64) -> Result<(), ToolError> {
+        let directory = place.directory(number).join("conf");
+        durable::create_directory(&directory)?;
+        Ok(durable::write(&directory.join("distributions"), self.configuration(place).as_bytes())?)
+    }
+}
+
+fn database(place: &Place<'_>, number: u64) -> PathBuf {
+    place.directory(number).join("db")
+}
+
+/// Begins a command on a state.
+fn reprepro(place: &Place<'_>, number: u64) -> Result<Command, ToolError> {
+    let directory = place.directory(number);
+    let command = place.command(PROGRAM)?.arg("--basedir").arg(&directory);
+    let command = command.arg("--confdir").arg(directory.join("conf"));
+    Ok(command.arg("--dbdir").arg(database(place, number)).arg("--outdir").arg(place.served()))
+}
+
+/// Begins a command that changes neither the indices nor removes a file.
+fn privately(place: &Place<'_>, number: u64) -> Result<Command, ToolError> {
+    Ok(reprepro(place, number)?.args(["--export=silent-never", "--keepunreferencedfiles"]))
+}
+
+/// Copies a database without its caches of what is exported, and without the lock of a program that was killed.
+fn copy_database(from: &Path, to: &Path) -> Result<(), ToolError> {
+    durable::create_directory(to)?;
+    for entry in std::fs::read_dir(from).map_err(ToolError::read(from))? {
+        let name = entry.map_err(ToolError::read(from))?.file_name();
+        if name != "lockfile" && name != CACHES[0] {
+            scratch::copy(&from.join(&name), &to.join(&name))?;
+        }
+    }
+    Ok(())
+}
+
+fn directory(place: &Place<'_>, upload: &Upload) -> String {
+    pool_directory(place.suite.component.as_str(), upload.source.package())
+}
+
+/// Keeps what files of an upload are put in the place of, and notes which files will have come to the pool.
+fn make_room(place: &Place<'_>, number: u64, upload: &Upload) -> Result<(), ToolError> {
+    let (displaced, directory) = (place.change(number).join("displaced"), directory(place, upload));
+    let (mut list, mut others) = (String::new(), Vec::new());
+    for (name, sha256) in upload.sums() {
+        let path = format!("{directory}/{name}");
+        let there = place.served().join(&path);
+        match sum_of(&there) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                let _ = writeln!(list, "new {path}");
+            }
+            Err(e) => return Err(ToolError::read(&there)(e)),
+            Ok((found, _)) if found == sha256 => (),
+            Ok(_) => {
+                let _ = writeln!(list, "displaced {path}");
+                others.push((path, displaced.join(name.as_str())));
+            }
+        }
+    }
+    durable::write(&place.change(number).join("new"), list.as_bytes())?;
+    if others.is_empty() {
+        return Ok(());
+    }
+    durable::create_directory(&displaced)?;
+    for (path, kept) in &others {
+        durable::copy(&place.served().join(path), kept)?;
+    }
+    // reprepro takes other bytes under a name only where it knows nothing of the name.
+    let known = privately(place, number)?.args(["_listchecksums"]).run()?;
+    let known = String::from_utf8_lossy(&known).into_owned();
+    let is_known = |path: &str| known.lines().any(|it| it.split_whitespace().next() == Some(path));
+    for (path, _) in others.iter().filter(|it| is_known(&it.0)) {
+        privately(place, number)?.args(["_forget", path]).run()?;
+    }
+    Ok(())
+}
+
+fn include(place: &Place<'_>, number: u64, upload: &Upload) -> Result<(), ToolError> {
+    let suite = place.suite.suite.as_str();
+    let begin = || Ok::<_, ToolError>(privately(place, number)?.args(["-C", place.suite.component.as_str()]));
+    let list = upload.source.paragraph().get("Package-List").unwrap_or_default();
+    let (section, priority) = listed(list, upload.source.package().as_str());
+    let dsc = begin()?.args(["-S", &section, "-P", &priority, "includedsc", suite]);
+    dsc.arg(upload.source.path()).run()?;
+
+    let mut groups: BTreeMap<(&str, bool, bool), Vec<&BinaryControl>> = BTreeMap::new();
+    for binary in &upload.binaries {
+        let name = binary.artifact().name.as_str();
+        let action = if name.ends_with(".udeb") { "includeudeb" } else { "includedeb" };
+        let lacks = |field| field_of(binary.text(), field).is_none();
+        groups.entry((action, lacks("Section"), lacks("Priority"))).or_default().push(binary);
+    }
+    for ((action, lacks_section, lacks_priority), binaries) in groups {
+        let mut command = begin()?;
+        if lacks_section {
+            command = command.args(["-S", SECTION]);
+        }
+        if lacks_priority {
+            command = command.args(["-P", PRIORITY]);
+        }
+        let paths = binaries.iter().map(|it| upload.directory.join(it.artifact().name.as_str()));
+        command.args([action, suite]).args(paths).run()?;
+    }
+    Ok(())
+}
+
+fn field_of<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    let fields = text.lines().filter_map(|it| it.split_once(':'));
+    fields.filter(|it| it.0.eq_ignore_ascii_case(name)).map(|it| it.1.trim()).find(|it| !it.is_empty())
+}
+
+/// Reads section and priority from a `Package-List` (dsc(5)): those of the binary package that has the source's
+/// name, or else of the first.
+fn listed(list: &str, package: &str) -> (String, String) {
+    let words = |line: &str| {
+        let mut words = line.split_whitespace().map(str::to_owned);
+        Some((words.next()?, (words.nth(1)?, words.next()?)))
+    };
+    let lines: Vec<_> = list.lines().filter_map(words).collect();
+    let found = lines.iter().find(|it| it.0 == package).or(lines.first());
+    found.map_or_else(|| (SECTION.to_owned(), PRIORITY.to_owned()), |it| it.1.clone())
+}
+
+/// Syncs the files in a directory, and the directory.
+fn sync(directory: &Path) -> Result<(), ToolError> {
+    for entry in std::fs::read_dir(directory).map_err(ToolError::read(directory))? {
+        let path = entry.map_err(ToolError::read(directory))?.path();
+        if path.is_file() {
+            durable::sync_file(&path)?;
+        }
+    }
+    Ok(durable::sync_directory(directory)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_package_has_the_section_of_the_binary_package_of_its_name() {
+        let list = "\n hello-doc deb doc optional arch=all\n hello deb devel extra arch=any";
+        assert_eq!(listed(list, "hello"), ("devel".to_owned(), "extra".to_owned()));
+        assert_eq!(listed(list, "other"), ("doc".to_owned(), "optional".to_owned()));
+        assert_eq!(listed("", "hello"), ("misc".to_owned(), "optional".to_owned()));
+    }
+}
