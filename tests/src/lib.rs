@@ -10,6 +10,7 @@
 )]
 
 pub mod apt;
+pub mod debs;
 pub mod killing;
 pub mod packages;
 pub mod programs;

@@ -17,7 +17,10 @@
 //! (what was superseded when; if it is lost, those files stay).
 
 mod client;
+mod contents;
 mod copying;
+mod describing;
+mod entries;
 mod index;
 mod pool;
 mod publishing;
@@ -25,6 +28,7 @@ mod reading;
 mod release;
 mod retention;
 mod stanza;
+mod suite;
 mod switch;
 mod table;
 mod xz;
@@ -37,8 +41,8 @@ use std::sync::{Arc, Mutex};
 
 use crate::durable::{self, DurableError, Lock};
 use crate::error::PublishError;
-use crate::names::{Architecture, Component, FileName, PackageName, Suite};
-use crate::policy::{Held, PocketSpec, Trust};
+use crate::names::{FileName, PackageName, Suite};
+use crate::policy::Held;
 use crate::signer::{SignError, Signer};
 use crate::states::{BuildArtifacts, CopyPlan};
 
@@ -47,6 +51,7 @@ use table::Table;
 
 pub use client::SignedBy;
 pub use retention::Retention;
+pub use suite::{Descriptions, SuiteSpec, Upgrades};
 
 /// Where an archive is, and what it consists of.
 #[derive(Clone, Debug)]
@@ -61,45 +66,6 @@ pub struct ArchiveSpec {
     pub suites: Vec<SuiteSpec>,
     /// What is kept for readers that hold an older index.
     pub retention: Retention,
-}
-
-/// A suite, and what its `Release` says about it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SuiteSpec {
-    /// Its name: the directory below `dists/`.
-    pub suite: Suite,
-    /// Its one component.
-    pub component: Component,
-    /// Its architectures, without `all`, whose packages are listed under each of them.
-    pub architectures: Vec<Architecture>,
-    /// `Origin`; left out if empty.
-    pub origin: String,
-    /// `Label`; left out if empty.
-    pub label: String,
-    /// `Codename`; the suite's name if `None`.
-    pub codename: Option<Suite>,
-    /// `Description`; left out if empty.
-    pub description: String,
-    /// Whether a version that it serves means one commit for good. Where it does not, because its pocket allows
-    /// backtracking or is not trusted, its versions are in nobody's way.
-    pub reserves_versions: bool,
-}
-
-impl SuiteSpec {
-    /// Describes the suite of a pocket.
-    #[must_use]
-    pub fn of(pocket: &PocketSpec, origin: &str, label: &str) -> Self {
-        Self {
-            suite: pocket.suite.clone(),
-            component: pocket.component.clone(),
-            architectures: pocket.architectures.clone(),
-            origin: origin.to_owned(),
-            label: label.to_owned(),
-            codename: None,
-            description: format!("what the pocket {} serves", pocket.name),
-            reserves_versions: !pocket.policy.allow_backtracking && pocket.policy.trust == Trust::Full,
-        }
-    }
 }
 
 /// An APT archive on the file system.
@@ -150,7 +116,7 @@ impl Archive {
             durable::write(&key_path, &key)?;
         }
         for suite in self.suites.values() {
-            self.refresh_description(suite)?;
+            self.describe(suite)?;
         }
         Ok(())
     }

@@ -141,28 +141,6 @@ impl Published {
         decode_member(slice(&self.gz, begin, length)?)
     }
 
-    /// Returns the paragraphs of binary packages of one name.
-    pub(super) fn named(&self, name: &str) -> io::Result<Vec<Stanza>> {
-        let mut found = Vec::new();
-        for (at, block) in self.table.blocks.iter().enumerate() {
-            if block.keys.iter().any(|it| it.name() == name) {
-                found.extend(self.stanzas(at)?.into_iter().filter(|it| it.key.name() == name));
-            }
-        }
-        Ok(found)
-    }
-
-    /// Makes the index that the change leads to; `None` if it changes nothing.
-    pub(super) fn change(&self, change: Change<'_>) -> io::Result<Option<Built>> {
-        let insert = sorted(change.insert);
-        let mut old: Vec<Stanza> = change.source.map(|it| self.entries(it)).transpose()?.unwrap_or_default();
-        old.sort_by(|a, b| a.key.cmp(&b.key));
-        if old.iter().eq(insert.iter().copied()) && self.xz.is_some() {
-            return Ok(None);
-        }
-        self.rebuild(change).map(Some)
-    }
-
     /// Makes the index that the change leads to, even if it is the one that is there.
     pub(super) fn rebuild(&self, change: Change<'_>) -> io::Result<Built> {
         let parts = self.parts(change, &sorted(change.insert))?;

@@ -1,17 +1,14 @@
-//! From built packages to a suite's next indices.
+//! From built packages to a suite's next indices: what may be published, and where its files lie.
 
-use std::collections::BTreeSet;
-use std::path::Path;
-
+use super::entries::{self, Entries};
 use super::pool::{self, Present, Upload};
 use super::release::Kind;
 use super::stanza::{PoolFile, Stanza};
-use super::switch::{Current, Entries, Replacement};
+use super::switch::{Current, Replacement, Scope};
 use super::{Archive, ArchiveError, SuiteSpec};
-use crate::control::{BinaryControl, Changes};
 use crate::durable;
 use crate::error::PublishError;
-use crate::names::{Architecture, Suite};
+use crate::names::Suite;
 use crate::policy::Held;
 use crate::states::{BuildArtifacts, BuildPlan};
 
@@ -20,21 +17,23 @@ impl Archive {
         let plan = artifacts.plan();
         let suite = self.suite(plan.suite())?;
         let uploads = pool::uploads(artifacts).map_err(|problem| unfit(plan, problem))?;
+        let home = pool::directory(suite, artifacts).map_err(|problem| unfit(plan, problem))?;
+        let fresh = entries::of_artifacts(suite, artifacts, &home).map_err(|problem| unfit(plan, problem))?;
         let _lock = self.lock()?;
         let current = self.current(suite)?;
-        let held = current.entries(plan.package())?;
+        let held = self.entries(&current, plan.package())?;
 
         // What is served already is recognised also where it lies apart.
-        let held_in = held.get(&Kind::Source).and_then(|it| it.first()).and_then(|it| it.field("Directory"));
-        if let Some(directory) = held_in
-            && entries(suite, artifacts, directory)? == held
+        let source = held.iter().find(|it| it.0.kind == Kind::Source).and_then(|it| it.1.first());
+        if let Some(directory) = source.and_then(|it| it.field("Directory"))
+            && moved(&fresh, &home, directory) == held
             && matches!(pool::compare(&self.directory.join(directory), &uploads)?, Present::Missing(it) if it.is_empty())
         {
             return Ok(self.confirm(&suite.suite)?);
         }
         self.check_conflicts(suite, plan, &uploads)?;
 
-        let mut directory = pool::directory(&suite.component, plan.package());
+        let mut directory = home.clone();
         let missing = match pool::compare(&self.directory.join(&directory), &uploads)? {
             Present::Missing(missing) => missing,
             Present::Different => {
@@ -49,16 +48,16 @@ impl Archive {
                 }
             }
         };
-        let entries = entries(suite, artifacts, &directory)?;
-        check_owners(&current, plan, &entries)?;
+        let entries = moved(&fresh, &home, &directory);
+        self.check_owners(&current, plan, &entries)?;
         let path = self.directory.join(&directory);
         durable::create_directory(&path).map_err(ArchiveError::from)?;
         let files = missing.into_iter().map(|it| pool::stage(&path, it)).collect::<Result<_, _>>()?;
         // A file that an interrupted publication left may have a name that was never synced.
         durable::sync_directory(&path).map_err(ArchiveError::from)?;
         let paths = uploads.iter().map(|it| format!("{directory}/{}", it.artifact.name)).collect();
-        let replacement = Replacement { source: Some(plan.package()), entries, files, paths };
-        Ok(self.switch(suite, &current, replacement)?)
+        let scope = Scope::Source(plan.package(), held);
+        Ok(self.switch(&current, Replacement { scope, entries, files, paths })?)
     }
 
     /// Refuses other bytes under a name that a suite serves for good.
@@ -101,85 +100,45 @@ impl Archive {
         let Some(release) = self.release(suite)? else { return Ok(None) };
         let Some(held) = self.read_held(suite, plan.package())? else { return Ok(None) };
         let mut files = Vec::new();
-        for kind in release.architectures().into_iter().map(Kind::Binary).chain([Kind::Source]) {
-            let entries = self.lookup(suite, &release, &kind, plan.package())?;
+        for path in release.indices().iter().filter(|it| it.names_files()) {
+            let entries = self.lookup(suite, &release, path, plan.package())?;
             files.extend(entries.iter().flat_map(Stanza::files));
         }
         Ok(Some((held, files)))
     }
-}
 
-/// Makes the paragraphs of all indices.
-fn entries(suite: &SuiteSpec, artifacts: &BuildArtifacts, directory: &str) -> Result<Entries, PublishError> {
-    let plan = artifacts.plan();
-    let unfit = |problem| unfit(plan, problem);
-    let mut entries = Entries::new();
-    let source = Stanza::of_source(artifacts.source(), plan.commit(), directory).map_err(unfit)?;
-    entries.insert(Kind::Source, vec![source]);
-    let mut seen = BTreeSet::new();
-    for control in artifacts.builds().iter().flat_map(Changes::binaries) {
-        let name = &control.artifact().name;
-        if Path::new(name.as_str()).extension().is_some_and(|it| it == "udeb") {
-            return Err(unfit(format!("packages of the installer, such as {name}, are not supported yet")));
-        }
-        if !seen.insert(name.as_str()) {
-            continue;
-        }
-        let of_file = |problem| unfit(format!("{name}: {problem}"));
-        let stanza = Stanza::of_binary(control, directory).map_err(of_file)?;
-        for kind in kinds_of(suite, control).map_err(unfit)? {
-            let list = entries.entry(kind).or_default();
-            if list.iter().any(|it| it.key == stanza.key) {
-                return Err(unfit(format!("it has two packages {} of one architecture", stanza.key.name())));
-            }
-            list.push(stanza.clone());
-        }
-    }
-    for stanzas in entries.values_mut() {
-        stanzas.sort_by(|a, b| a.key.cmp(&b.key));
-    }
-    Ok(entries)
-}
-
-/// Returns the indices that list a binary package.
-fn kinds_of(suite: &SuiteSpec, control: &BinaryControl) -> Result<Vec<Kind>, String> {
-    let architecture = control.architecture();
-    if *architecture == Architecture::all() {
-        return Ok(suite.architectures.iter().cloned().map(Kind::Binary).collect());
-    }
-    if suite.architectures.contains(architecture) {
-        return Ok(vec![Kind::Binary(architecture.clone())]);
-    }
-    Err(format!(
-        "{} is for {architecture}, which is not an architecture of the suite; add it to the pocket",
-        control.artifact().name
-    ))
-}
-
-/// Refuses a binary package that the suite has in the same version from another source package: apt could not
-/// tell them apart.
-pub(super) fn check_owners(
-    current: &Current,
-    plan: &BuildPlan,
-    entries: &Entries,
-) -> Result<(), PublishError> {
-    for (kind, stanzas) in entries.iter().filter(|it| *it.0 != Kind::Source) {
-        let Some(index) = current.indices.get(kind) else { continue };
-        for stanza in stanzas {
-            let named = index.named(stanza.key.name());
-            let named = named.map_err(|e| ArchiveError::damaged(Path::new(&kind.path()), e))?;
-            let is_same = |it: &&Stanza| {
-                it.key.source() != stanza.key.source() && it.field("Version") == stanza.field("Version")
-            };
-            if let Some(other) = named.iter().find(is_same) {
-                let version = other.field("Version").unwrap_or_default();
-                let (name, source) = (other.key.name(), other.key.source());
-                let problem = format!("it serves {name} {version} of the source package {source}");
-                return Err(conflict(plan, problem));
+    /// Refuses a binary package that the suite serves of another source package: whoever gets a package may not
+    /// depend on which of the two was published last.
+    pub(super) fn check_owners(
+        &self,
+        current: &Current<'_>,
+        plan: &BuildPlan,
+        entries: &Entries,
+    ) -> Result<(), PublishError> {
+        let Some(release) = &current.release else { return Ok(()) };
+        for (path, stanzas) in entries.iter().filter(|it| it.0.is_binary()) {
+            let Some(table) = self.table_of(&current.suite.suite, release, path)? else { continue };
+            let keys = table.blocks.iter().flat_map(|it| &it.keys);
+            for key in keys.filter(|it| it.source() != plan.package().as_str()) {
+                if stanzas.iter().any(|it| it.key.name() == key.name()) {
+                    let (name, owner) = (key.name(), key.source());
+                    let problem = format!(
+                        "it serves {name} of the source package {owner}; publish a version of {owner} without it first"
+                    );
+                    return Err(conflict(plan, problem));
+                }
             }
         }
+        Ok(())
     }
-    Ok(())
+}
+
+/// Returns the entries for the same files in another directory of the pool.
+fn moved(entries: &Entries, from: &str, to: &str) -> Entries {
+    let place = |(path, stanzas): (&_, &Vec<Stanza>)| {
+        (Clone::clone(path), stanzas.iter().map(|it| it.moved(from, to)).collect())
+    };
+    entries.iter().map(place).collect()
 }
 
 fn unfit(plan: &BuildPlan, problem: String) -> PublishError {

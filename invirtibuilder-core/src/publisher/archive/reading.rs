@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 
 use super::index::{Published, Sum, decode_member};
-use super::release::{Kind, Listed, Release};
+use super::release::{IndexPath, Kind, Listed, Release};
 use super::stanza::{Stanza, split};
 use super::table::Table;
 use super::{Archive, ArchiveError};
@@ -39,18 +39,37 @@ impl Archive {
         package: &PackageName,
     ) -> Result<Option<Held>, ArchiveError> {
         let Some(release) = self.release(suite)? else { return Ok(None) };
-        let found = self.lookup(suite, &release, &Kind::Source, package)?;
-        found.first().map(|it| self.as_held(suite, it)).transpose()
+        self.held_in(suite, &release, package)
+    }
+
+    /// Reads what a suite's `InRelease` says that it serves of a source package.
+    pub(super) fn held_in(
+        &self,
+        suite: &Suite,
+        release: &Release,
+        package: &PackageName,
+    ) -> Result<Option<Held>, ArchiveError> {
+        for path in release.indices().iter().filter(|it| it.kind == Kind::Source) {
+            if let Some(found) = self.lookup(suite, release, path, package)?.first() {
+                return self.as_held(suite, found).map(Some);
+            }
+        }
+        Ok(None)
     }
 
     pub(super) fn read_contents(&self, suite: &Suite) -> Result<Vec<Held>, ArchiveError> {
         let Some(release) = self.release(suite)? else { return Ok(Vec::new()) };
-        let Some(listed) = release.index(&Kind::Source, ".gz") else { return Ok(Vec::new()) };
-        let gz = self.read_listed(suite, listed)?;
-        let path = self.suite_directory(suite).join(listed.by_hash());
-        let text = decode_member(&gz).map_err(|e| ArchiveError::damaged(&path, e))?;
-        let stanzas = split(&text).filter_map(Stanza::parse);
-        stanzas.map(|it| self.as_held(suite, &it)).collect()
+        let mut contents = Vec::new();
+        for path in release.indices().iter().filter(|it| it.kind == Kind::Source) {
+            let Some(listed) = release.index(path, ".gz") else { continue };
+            let gz = self.read_listed(suite, listed)?;
+            let text = decode_member(&gz).map_err(|e| self.bad(suite, listed, e))?;
+            for stanza in split(&text).filter_map(Stanza::parse) {
+                contents.push(self.as_held(suite, &stanza)?);
+            }
+        }
+        contents.sort_by(|a, b| a.package.cmp(&b.package));
+        Ok(contents)
     }
 
     fn as_held(&self, suite: &Suite, stanza: &Stanza) -> Result<Held, ArchiveError> {
@@ -65,12 +84,8 @@ impl Archive {
     ) -> Result<Owners, ArchiveError> {
         let mut owners = Owners::new();
         let Some(release) = self.release(suite)? else { return Ok(owners) };
-        for kind in release.architectures().into_iter().map(Kind::Binary) {
-            let Some(listed) = release.index(&kind, ".gz") else { continue };
-            let table = match self.table(&listed.sum.sha256) {
-                Some(table) => table,
-                None => self.recover(suite, &release, &kind, listed)?.table,
-            };
+        for path in release.indices().iter().filter(|it| it.is_binary()) {
+            let Some(table) = self.table_of(suite, &release, path)? else { continue };
             for key in table.blocks.iter().flat_map(|it| &it.keys) {
                 let Some(name) = binaries.iter().find(|it| it.as_str() == key.name()) else { continue };
                 if let Ok(source) = key.source().parse() {
@@ -81,17 +96,31 @@ impl Archive {
         Ok(owners)
     }
 
+    /// Reads the table of an index; `None` if there is no such index.
+    pub(super) fn table_of(
+        &self,
+        suite: &Suite,
+        release: &Release,
+        path: &IndexPath,
+    ) -> Result<Option<Arc<Table>>, ArchiveError> {
+        let Some(listed) = release.index(path, ".gz") else { return Ok(None) };
+        if let Some(table) = self.table(&listed.sum.sha256) {
+            return Ok(Some(table));
+        }
+        Ok(Some(self.recover(suite, release, path, listed)?.table))
+    }
+
     /// Reads the paragraphs of a source package in one index, and little more than them.
     pub(super) fn lookup(
         &self,
         suite: &Suite,
         release: &Release,
-        kind: &Kind,
+        path: &IndexPath,
         source: &PackageName,
     ) -> Result<Vec<Stanza>, ArchiveError> {
-        let Some(listed) = release.index(kind, ".gz") else { return Ok(Vec::new()) };
+        let Some(listed) = release.index(path, ".gz") else { return Ok(Vec::new()) };
         let Some(table) = self.table(&listed.sum.sha256) else {
-            let published = self.recover(suite, release, kind, listed)?;
+            let published = self.recover(suite, release, path, listed)?;
             return published.entries(source.as_str()).map_err(|e| self.bad(suite, listed, e));
         };
         let (path, mut file) = self.open_listed(suite, listed)?;
@@ -119,14 +148,14 @@ impl Archive {
         &self,
         suite: &Suite,
         release: &Release,
-        kind: &Kind,
+        path: &IndexPath,
     ) -> Result<Published, ArchiveError> {
-        let Some(listed) = release.index(kind, ".gz") else { return Ok(Published::default()) };
+        let Some(listed) = release.index(path, ".gz") else { return Ok(Published::default()) };
         let Some(table) = self.table(&listed.sum.sha256) else {
-            return self.recover(suite, release, kind, listed);
+            return self.recover(suite, release, path, listed);
         };
         let gz = self.read_listed(suite, listed)?;
-        Ok(Published::new(table, gz, self.read_xz(suite, release, kind)))
+        Ok(Published::new(table, gz, self.read_xz(suite, release, path)))
     }
 
     /// Reads a whole index whose table is lost, and makes the table again.
@@ -134,11 +163,11 @@ impl Archive {
         &self,
         suite: &Suite,
         release: &Release,
-        kind: &Kind,
+        path: &IndexPath,
         listed: &Listed,
     ) -> Result<Published, ArchiveError> {
         let gz = self.read_listed(suite, listed)?;
-        let xz = self.read_xz(suite, release, kind);
+        let xz = self.read_xz(suite, release, path);
         let published = Published::recover(gz, xz).map_err(|e| self.bad(suite, listed, e))?;
         let path = self.table_path(&listed.sum.sha256);
         if let Err(error) = durable::write(&path, published.table.to_text().as_bytes()) {
@@ -153,8 +182,8 @@ impl Archive {
     }
 
     /// Reads the `.xz` form, which can be made again if it is lost.
-    fn read_xz(&self, suite: &Suite, release: &Release, kind: &Kind) -> Option<Vec<u8>> {
-        let listed = release.index(kind, ".xz")?;
+    fn read_xz(&self, suite: &Suite, release: &Release, path: &IndexPath) -> Option<Vec<u8>> {
+        let listed = release.index(path, ".xz")?;
         let read = self.read_listed(suite, listed);
         read.inspect_err(|error| tracing::warn!(%error, "an index is lost and will be made again")).ok()
     }

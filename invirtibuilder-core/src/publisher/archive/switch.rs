@@ -2,7 +2,7 @@
 //!
 //! Whatever it writes before the last rename, nobody is told of; whatever the last rename tells of is synced.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,23 +10,20 @@ use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
 
+use super::entries::Entries;
 use super::index::{Built, Change, Published, Sum};
-use super::release::{Kind, Listed, Release};
+use super::release::{IndexPath, Listed, Release};
 use super::retention::{Record, Records};
 use super::stanza::Stanza;
 use super::{Archive, ArchiveError, SuiteSpec};
 use crate::durable::{self, NewFile};
 use crate::names::{PackageName, Suite};
 
-/// The paragraphs of one source package, by index.
-pub(super) type Entries = BTreeMap<Kind, Vec<Stanza>>;
-
-/// What should become of a source package in a suite.
-#[derive(Debug, Default)]
+/// What should become of a suite.
+#[derive(Debug)]
 pub(super) struct Replacement<'a> {
-    /// The source package; `None` if only the suite's description changes.
-    pub(super) source: Option<&'a PackageName>,
-    /// Its paragraphs.
+    pub(super) scope: Scope<'a>,
+    /// The entries that come.
     pub(super) entries: Entries,
     /// Files that are not in the pool yet.
     pub(super) files: Vec<NewFile>,
@@ -34,83 +31,72 @@ pub(super) struct Replacement<'a> {
     pub(super) paths: Vec<String>,
 }
 
-/// A suite as it is now.
+/// What the entries of a replacement take the place of.
 #[derive(Debug)]
-pub(super) struct Current {
-    pub(super) release: Option<Release>,
-    pub(super) indices: BTreeMap<Kind, Published>,
+pub(super) enum Scope<'a> {
+    /// The entries of a source package: these.
+    Source(&'a PackageName, Entries),
+    /// All of those indices that there are entries for.
+    Indices,
 }
 
-impl Current {
-    /// Returns the paragraphs of a source package.
-    pub(super) fn entries(&self, source: &PackageName) -> Result<Entries, ArchiveError> {
-        let of = |(kind, index): (&Kind, &Published)| {
-            let found = index.entries(source.as_str());
-            let found = found.map_err(|e| ArchiveError::damaged(Path::new(&kind.path()), e))?;
-            Ok((kind.clone(), found))
-        };
-        self.indices.iter().map(of).filter(|it| !it.as_ref().is_ok_and(|it| it.1.is_empty())).collect()
-    }
+/// A suite as it is now.
+#[derive(Debug)]
+pub(super) struct Current<'a> {
+    pub(super) suite: &'a SuiteSpec,
+    pub(super) release: Option<Release>,
+    /// Its indices, and those that it should have.
+    pub(super) paths: BTreeSet<IndexPath>,
 }
 
 impl Archive {
     /// Reads a suite for a change. The caller holds the lock.
-    pub(super) fn current(&self, suite: &SuiteSpec) -> Result<Current, ArchiveError> {
+    pub(super) fn current<'a>(&self, suite: &'a SuiteSpec) -> Result<Current<'a>, ArchiveError> {
         let release = self.release(&suite.suite)?;
-        let mut indices = BTreeMap::new();
-        for kind in Kind::of(suite) {
-            let index = release.as_ref().map(|it| self.published(&suite.suite, it, &kind)).transpose()?;
-            indices.insert(kind, index.unwrap_or_default());
+        let mut paths: BTreeSet<_> = IndexPath::of(suite).into_iter().collect();
+        if let Some(release) = &release {
+            paths.extend(release.indices().into_iter().filter(|it| release.is_wanted(suite, it)));
         }
-        Ok(Current { release, indices })
+        Ok(Current { suite, release, paths })
     }
 
-    /// Publishes a suite again if its description has changed, or if it was never published.
-    pub(super) fn refresh_description(&self, suite: &SuiteSpec) -> Result<(), ArchiveError> {
-        let current = self.current(suite)?;
-        if current.release.as_ref().is_some_and(|it| it.describes(suite)) {
-            return Ok(());
-        }
-        let mut replacement = Replacement::default();
-        // An architecture that is new to the suite begins with the packages that run anywhere.
-        if let Some(release) = &current.release
-            && let Some(known) = release.architectures().first()
-        {
-            let known = self.published(&suite.suite, release, &Kind::Binary(known.clone()))?.all();
-            let known = known.map_err(|e| ArchiveError::damaged(&self.suite_directory(&suite.suite), e))?;
-            let anywhere: Vec<_> =
-                known.into_iter().filter(|it| it.field("Architecture") == Some("all")).collect();
-            for kind in Kind::of(suite) {
-                if kind != Kind::Source && release.index(&kind, ".gz").is_none() {
-                    replacement.entries.insert(kind, anywhere.clone());
-                }
+    /// Returns the entries of a source package.
+    pub(super) fn entries(
+        &self,
+        current: &Current<'_>,
+        source: &PackageName,
+    ) -> Result<Entries, ArchiveError> {
+        let mut entries = Entries::new();
+        let Some(release) = &current.release else { return Ok(entries) };
+        for path in &current.paths {
+            let found = self.lookup(&current.suite.suite, release, path, source)?;
+            if !found.is_empty() {
+                entries.insert(path.clone(), found);
             }
         }
-        self.switch(suite, &current, replacement)
+        Ok(entries)
     }
 
     /// Replaces what a suite serves of a source package. The caller holds the lock.
     pub(super) fn switch(
         &self,
-        suite: &SuiteSpec,
-        current: &Current,
+        current: &Current<'_>,
         replacement: Replacement<'_>,
     ) -> Result<(), ArchiveError> {
-        let Replacement { source, entries, files, paths } = replacement;
-        let built = build(suite, current, source, &entries)?;
+        let suite = current.suite;
+        let built = self.build(current, &replacement)?;
         let directory = self.suite_directory(&suite.suite);
-        let listed = list(suite, current.release.as_ref(), &built);
+        let listed = list(current, &built);
         let now = Timestamp::now();
         let release = Release::next(suite, current.release.as_ref(), now, listed);
         let text = release.to_text();
         let signed = self.signer.sign(&text)?;
 
-        let record = record(suite, current, source, &entries, &release, &paths)?;
-        let mut first = files;
+        let record = record(current, &replacement, &release);
+        let mut first = replacement.files;
         first.push(self.records.stage(suite.suite.as_str(), now, &record)?);
         let mut links: Vec<(PathBuf, PathBuf)> = Vec::new();
-        for (kind, index) in &built {
-            let path = format!("{}/{}", suite.component, kind.path());
+        for (path, index) in &built {
             for (ending, sum, bytes) in [(".gz", &index.gz_sum, &index.gz), (".xz", &index.xz_sum, &index.xz)]
             {
                 let file = Listed { path: format!("{path}{ending}"), sum: sum.clone() };
@@ -144,6 +130,50 @@ impl Archive {
         Ok(())
     }
 
+    /// Makes the indices that change, side by side.
+    fn build(
+        &self,
+        current: &Current<'_>,
+        replacement: &Replacement<'_>,
+    ) -> Result<BTreeMap<IndexPath, Built>, ArchiveError> {
+        let Replacement { scope, entries, .. } = replacement;
+        let release = current.release.as_ref();
+        let changes = |path: &&IndexPath| {
+            let is_new = release.is_none_or(|it| it.index(path, "").is_none());
+            is_new
+                || match scope {
+                    Scope::Source(_, held) => held.get(path) != entries.get(path),
+                    Scope::Indices => entries.contains_key(path),
+                }
+        };
+        let one = |path: &IndexPath| {
+            let insert = entries.get(path).map(Vec::as_slice).unwrap_or_default();
+            let (old, source) = match (scope, release) {
+                (Scope::Source(source, _), Some(release)) => {
+                    (self.published(&current.suite.suite, release, path)?, Some(source.as_str()))
+                }
+                _ => (Published::default(), None),
+            };
+            let built = old.rebuild(Change { source, insert });
+            built.map_err(|e| ArchiveError::damaged(&self.suite_directory(&current.suite.suite), e))
+        };
+        std::thread::scope(|scope| {
+            let one = &one;
+            let paths: BTreeSet<&IndexPath> = current.paths.iter().chain(entries.keys()).collect();
+            let threads: Vec<_> = paths
+                .into_iter()
+                .filter(changes)
+                .map(|path| (path, scope.spawn(move || one(path))))
+                .collect();
+            let mut built = BTreeMap::new();
+            for (path, thread) in threads {
+                let index = thread.join().unwrap_or_else(|e| std::panic::resume_unwind(e))?;
+                built.insert(path.clone(), index);
+            }
+            Ok(built)
+        })
+    }
+
     /// Makes what a repetition finds done also survive a loss of power.
     pub(super) fn confirm(&self, suite: &Suite) -> Result<(), ArchiveError> {
         Ok(durable::sync_directory(&self.suite_directory(suite))?)
@@ -165,11 +195,10 @@ impl Archive {
             for file in &release.files {
                 indices.remove(&format!("{below}/{}", file.by_hash()));
             }
-            let sources: std::collections::BTreeSet<String> = pool.values().cloned().collect();
-            let kinds = release.architectures().into_iter().map(Kind::Binary);
-            for kind in kinds.chain([Kind::Source]) {
+            let sources: BTreeSet<String> = pool.values().cloned().collect();
+            for path in release.indices().iter().filter(|it| it.names_files()) {
                 for source in sources.iter().filter_map(|it| it.parse().ok()) {
-                    let entries = self.lookup(&suite, &release, &kind, &source)?;
+                    let entries = self.lookup(&suite, &release, path, &source)?;
                     for file in entries.iter().flat_map(Stanza::files) {
                         pool.remove(&file.path);
                     }
@@ -196,67 +225,30 @@ impl Archive {
 }
 
 /// Notes what a publication makes superfluous, and what it adds.
-fn record(
-    suite: &SuiteSpec,
-    current: &Current,
-    source: Option<&PackageName>,
-    entries: &Entries,
-    release: &Release,
-    arriving: &[String],
-) -> Result<Record, ArchiveError> {
+fn record(current: &Current<'_>, replacement: &Replacement<'_>, release: &Release) -> Record {
     let mut record = Record::default();
-    let below = format!("dists/{}", suite.suite);
+    let below = format!("dists/{}", current.suite.suite);
     let all = current.release.iter().chain([release]).flat_map(|it| &it.files);
     record.indices.extend(all.map(|it| format!("{below}/{}", it.by_hash())));
-    if let Some(source) = source {
-        let old = current.entries(source)?;
-        let files = old.values().chain(entries.values()).flatten().flat_map(Stanza::files);
-        let paths = files.map(|it| it.path).chain(arriving.iter().cloned());
+    if let Scope::Source(source, held) = &replacement.scope {
+        let files = held.values().chain(replacement.entries.values()).flatten().flat_map(Stanza::files);
+        let paths = files.map(|it| it.path).chain(replacement.paths.iter().cloned());
         record.pool.extend(paths.map(|it| (it, source.to_string())));
     }
-    Ok(record)
-}
-
-/// Makes the indices that change, side by side.
-fn build(
-    suite: &SuiteSpec,
-    current: &Current,
-    source: Option<&PackageName>,
-    entries: &Entries,
-) -> Result<BTreeMap<Kind, Built>, ArchiveError> {
-    let release = current.release.as_ref();
-    let one = |kind: &Kind, old: &Published| {
-        let insert = entries.get(kind).map(Vec::as_slice).unwrap_or_default();
-        let change = Change { source: source.map(PackageName::as_str), insert };
-        let path = format!("{}/{}.gz", suite.component, kind.path());
-        let is_in_place = release.is_some_and(|it| it.files.iter().any(|it| it.path == path));
-        let built = if is_in_place { old.change(change) } else { old.rebuild(change).map(Some) };
-        built.map_err(|e| ArchiveError::damaged(Path::new(&path), e))
-    };
-    std::thread::scope(|scope| {
-        let one = &one;
-        let threads: Vec<_> =
-            current.indices.iter().map(|(kind, old)| (kind, scope.spawn(move || one(kind, old)))).collect();
-        let mut built = BTreeMap::new();
-        for (kind, thread) in threads {
-            let index = thread.join().unwrap_or_else(|e| std::panic::resume_unwind(e))?;
-            built.extend(index.map(|it| (kind.clone(), it)));
-        }
-        Ok(built)
-    })
+    record
 }
 
 /// Returns the files of the next `Release`: those of the new indices, and of the others as they were.
-fn list(suite: &SuiteSpec, previous: Option<&Release>, built: &BTreeMap<Kind, Built>) -> Vec<Listed> {
+fn list(current: &Current<'_>, built: &BTreeMap<IndexPath, Built>) -> Vec<Listed> {
     let mut listed = Vec::new();
-    for kind in Kind::of(suite) {
-        let path = format!("{}/{}", suite.component, kind.path());
+    let paths: BTreeSet<&IndexPath> = current.paths.iter().chain(built.keys()).collect();
+    for path in paths {
         let sum = |ending: &str| -> Option<Sum> {
-            match (built.get(&kind), ending) {
+            match (built.get(path), ending) {
                 (Some(index), "") => Some(index.text.clone()),
                 (Some(index), ".gz") => Some(index.gz_sum.clone()),
                 (Some(index), _) => Some(index.xz_sum.clone()),
-                (None, ending) => previous?.index(&kind, ending).map(|it| it.sum.clone()),
+                (None, ending) => current.release.as_ref()?.index(path, ending).map(|it| it.sum.clone()),
             }
         };
         for ending in ["", ".gz", ".xz"] {
