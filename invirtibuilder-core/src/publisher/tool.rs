@@ -30,8 +30,9 @@
 //! | a reader during a publication | sees all or nothing | may see a sum that does not match for an instant: no by-hash | sees all or nothing by hash; by name as with reprepro |
 //! | files of the version before | stay for a day | stay until the next publication in the suite | are removed at once |
 //! | another build of a version (where it is allowed) | lies beside the first | takes its place: who has the older index meets other bytes | the same |
-//! | generations, snapshots, roll-back, `Valid-Until` | yes | no | no |
-//! | a binary package that two sources build | both, in two versions | refused | both, in two versions |
+//! | generations, snapshots, roll-back, `Valid-Until`, `Changelogs`, `Translation-en` | yes | no | no |
+//! | `Codename` other than the suite's name | yes | no | no |
+//! | `Description` | yes | yes | aptly's own |
 //! | signing keys | several | several | one |
 //! | a change of architectures, `Origin` or `Label` | one publication | one publication | the suite is gone for a moment |
 //! | time of a publication | grows with what changes | grows with the suite | grows with the suite |
@@ -135,11 +136,12 @@ impl ToolPublisher {
     /// # Errors
     /// The suite is not configured, or the key cannot be read.
     pub fn sources(&self, suite: &Suite, uri: &str, signed_by: &SignedBy) -> Result<String, PublishError> {
-        let SuiteSpec { suite, component, architectures, .. } = self.suite(suite)?;
+        let SuiteSpec { suite, components, architectures, .. } = self.suite(suite)?;
+        let components = components.iter().map(AsRef::as_ref).collect::<Vec<&str>>().join(" ");
         let architectures = architectures.iter().map(AsRef::as_ref).collect::<Vec<&str>>().join(" ");
         let uri = format!("{}/{suite}", uri.trim_end_matches('/'));
         let mut text = format!(
-            "Types: deb deb-src\nURIs: {uri}\nSuites: {suite}\nComponents: {component}\nArchitectures: {architectures}\n"
+            "Types: deb deb-src\nURIs: {uri}\nSuites: {suite}\nComponents: {components}\nArchitectures: {architectures}\n"
         );
         match signed_by {
             SignedBy::File(path) => {
@@ -221,8 +223,6 @@ trait Tool: Debug + Send + Sync {
     fn name(&self) -> &'static str;
     /// Returns all that the program is told of a suite.
     fn configuration(&self, place: &Place<'_>) -> String;
-    /// Returns whether a suite holds only one version of a binary package, whatever source packages it is of.
-    fn holds_one_version(&self) -> bool;
     /// Makes a first state, without packages.
     fn create(&self, place: &Place<'_>, number: u64) -> Result<(), ToolError>;
     /// Makes the state `from + 1` from another. No reader sees anything of it, except that files that no index

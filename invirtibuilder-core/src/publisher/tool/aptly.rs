@@ -1,12 +1,13 @@
 //! aptly (1.5).
 //!
-//! All suites share one database, which aptly changes in transactions of its own. A state of a suite is a snapshot:
-//! `<suite>-<number>`. A change makes a local repository from the present one, changes that, and makes the next
-//! snapshot of it; publishing is `publish switch`. The indices can be had by hash, so readers are served all or
+//! All suites share one database, which aptly changes in transactions of its own. A state of a suite is
+//! a snapshot for each component: `<suite>:<number>:<component>`. A change makes a local repository from the present
+//! one, changes that, and makes the next snapshot of it; publishing is `publish switch`. The indices can be had by hash, so readers are served all or
 //! nothing, though aptly renames its files in no order.
 
 use std::io;
 use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
 
 use serde_json::json;
 
@@ -15,8 +16,10 @@ use super::record::Phase;
 use super::upload::Upload;
 use super::{Place, Tool, ToolError};
 use crate::durable;
-use crate::names::PackageName;
+use crate::job::Artifact;
+use crate::names::{Component, PackageName};
 use crate::process::Command;
+use crate::publisher::archive::Upgrades;
 use crate::signer::Fingerprint;
 
 const PROGRAM: &str = "aptly";
@@ -42,32 +45,41 @@ impl Tool for Aptly {
 
     fn configuration(&self, place: &Place<'_>) -> String {
         let keys: Vec<&str> = place.spec.keys.iter().map(Fingerprint::as_str).collect();
-        format!("{:?} {}", description(place), keys.join(" "))
-    }
-
-    fn holds_one_version(&self) -> bool {
-        false
+        let components: Vec<&str> = place.suite.all_components().map(AsRef::as_ref).collect();
+        let (contents, description) = (place.suite.contents, description(place));
+        format!("{components:?} {contents} {description:?} {keys:?}")
     }
 
     fn create(&self, place: &Place<'_>, number: u64) -> Result<(), ToolError> {
         check(place)?;
-        aptly(place)?.args(["snapshot", "create", &snapshot(place, number), "empty"]).run()?;
+        for component in place.suite.all_components() {
+            aptly(place)?.args(["snapshot", "create", &snapshot(place, number, component), "empty"]).run()?;
+        }
         Ok(())
     }
 
     fn derive(&self, place: &Place<'_>, from: u64, change: Change<'_>) -> Result<(), ToolError> {
         check(place)?;
-        drop_work(place)?;
-        let component = format!("-component={}", place.suite.component);
-        let (present, next) = (snapshot(place, from), snapshot(place, from + 1));
-        aptly(place)?.args(["repo", "create", &component, WORK, "from", "snapshot", &present]).run()?;
-        if let Change::Upload(upload) = change {
-            aptly(place)?.args(["repo", "remove", WORK, &all_of(upload.source.package())]).run()?;
-            aptly(place)?.args(["repo", "add", WORK]).arg(&upload.directory).run()?;
-            sync_pool(place, upload)?;
+        // One that a process that died was working in.
+        if lines(aptly(place)?.args(["repo", "list", "-raw"]))?.iter().any(|it| it == WORK) {
+            aptly(place)?.args(["repo", "drop", "-force", WORK]).run()?;
         }
-        aptly(place)?.args(["snapshot", "create", &next, "from", "repo", WORK]).run()?;
-        drop_work(place)
+        let known = snapshots(place)?;
+        for component in place.suite.all_components() {
+            let (present, next) = (snapshot(place, from, component), snapshot(place, from + 1, component));
+            let create = aptly(place)?.args(["repo", "create", WORK]);
+            let is_known = known.contains(&present);
+            if is_known { create.args(["from", "snapshot", &present]) } else { create }.run()?;
+            if let Change::Upload(upload) = change {
+                replace(place, upload, component)?;
+            }
+            aptly(place)?.args(["snapshot", "create", &next, "from", "repo", WORK]).run()?;
+            aptly(place)?.args(["repo", "drop", "-force", WORK]).run()?;
+        }
+        match change {
+            Change::Upload(upload) => sync_pool(place, upload),
+            Change::Configuration => Ok(()),
+        }
     }
 
     fn undo(&self, _: &Place<'_>, _: u64) -> Result<(), ToolError> {
@@ -86,28 +98,32 @@ impl Tool for Aptly {
             aptly(place)?.args(["publish", "drop", "-force-drop", "-skip-cleanup", suite, &prefix]).run()?;
             is_published = false;
         }
-        let common = ["-batch", "-force-overwrite", &format!("-component={}", place.suite.component)]
-            .map(str::to_owned);
         let keys = place.spec.keys.iter().map(|it| format!("-gpg-key={it}"));
-        let options: Vec<String> = common.into_iter().chain(keys).collect();
-        let snapshot = snapshot(place, number);
+        let components: Vec<&str> = place.suite.all_components().map(AsRef::as_ref).collect();
+        let mut options = vec![format!("-component={}", components.join(","))];
+        options.extend(["-batch".to_owned(), "-force-overwrite".to_owned()].into_iter().chain(keys));
+        if !place.suite.contents {
+            options.push("-skip-contents".to_owned());
+        }
+        let snapshots = place.suite.all_components().map(|it| snapshot(place, number, it));
         if is_published {
             aptly(place)?
                 .args(["publish", "switch"])
                 .args(options)
-                .args([suite, &prefix, &snapshot])
+                .args([suite, &prefix])
+                .args(snapshots)
                 .run()?;
         } else {
             let command = aptly(place)?.args(["publish", "snapshot", "-acquire-by-hash"]).args(options);
-            command.args(description(place)).args([&snapshot, &prefix]).run()?;
+            command.args(description(place)).args(snapshots).arg(&prefix).run()?;
         }
         Ok(())
     }
 
     fn discard(&self, place: &Place<'_>, number: u64) -> Result<(), ToolError> {
-        let name = snapshot(place, number);
-        if lines(aptly(place)?.args(["snapshot", "list", "-raw"]))?.contains(&name) {
-            aptly(place)?.args(["snapshot", "drop", "-force", &name]).run()?;
+        let is_of_it = |it: &&String| it.strip_prefix(&format!("{}:{number}:", place.suite.suite)).is_some();
+        for name in snapshots(place)?.iter().filter(is_of_it) {
+            aptly(place)?.args(["snapshot", "drop", "-force", name]).run()?;
         }
         if number.is_multiple_of(CLEANUP) {
             aptly(place)?.args(["db", "cleanup"]).run()?;
@@ -160,8 +176,14 @@ fn lines(command: Command) -> Result<Vec<String>, ToolError> {
     Ok(String::from_utf8_lossy(&output).lines().map(|it| it.trim().to_owned()).collect())
 }
 
-fn snapshot(place: &Place<'_>, number: u64) -> String {
-    format!("{}-{number}", place.suite.suite)
+/// Returns the name of what a state has in one component. No name of a suite has a colon.
+fn snapshot(place: &Place<'_>, number: u64, component: &Component) -> String {
+    format!("{}:{number}:{component}", place.suite.suite)
+}
+
+/// Returns the names of all snapshots, of all suites.
+fn snapshots(place: &Place<'_>) -> Result<Vec<String>, ToolError> {
+    lines(aptly(place)?.args(["snapshot", "list", "-raw"]))
 }
 
 /// Returns the name of the directory of a suite, as aptly's commands want it.
@@ -173,6 +195,7 @@ fn prefix(place: &Place<'_>) -> String {
 fn description(place: &Place<'_>) -> Vec<String> {
     let suite = place.suite;
     let architectures: Vec<&str> = suite.architectures.iter().map(AsRef::as_ref).collect();
+    let yes = |it: bool| if it { "yes" } else { "" };
     let line = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
     vec![
         format!("-distribution={}", suite.suite),
@@ -180,6 +203,8 @@ fn description(place: &Place<'_>) -> Vec<String> {
         format!("-architectures={},source", architectures.join(",")),
         format!("-origin={}", line(&suite.origin)),
         format!("-label={}", line(&suite.label)),
+        format!("-notautomatic={}", yes(suite.upgrades != Upgrades::Automatic)),
+        format!("-butautomaticupgrades={}", yes(suite.upgrades == Upgrades::OfInstalled)),
     ]
 }
 
@@ -191,9 +216,16 @@ fn all_of(package: &PackageName) -> String {
     )
 }
 
-fn drop_work(place: &Place<'_>) -> Result<(), ToolError> {
-    if lines(aptly(place)?.args(["repo", "list", "-raw"]))?.iter().any(|it| it == WORK) {
-        aptly(place)?.args(["repo", "drop", "-force", WORK]).run()?;
+/// Puts what an upload has for a component in the place of what the local repository has of the package.
+fn replace(place: &Place<'_>, upload: &Upload, component: &Component) -> Result<(), ToolError> {
+    aptly(place)?.args(["repo", "remove", WORK, &all_of(upload.source.package())]).run()?;
+    // aptly takes the other files of a source package from beside its .dsc.
+    let source = (upload.component == *component).then(|| upload.source.path().to_owned());
+    let binaries = upload.binaries.iter().filter(|it| it.component == *component);
+    let binaries = binaries.map(|it| upload.directory.join(it.control.artifact().name.as_str()));
+    let files: Vec<PathBuf> = source.into_iter().chain(binaries).collect();
+    if !files.is_empty() {
+        aptly(place)?.args(["repo", "add", WORK]).args(files).run()?;
     }
     Ok(())
 }
@@ -201,7 +233,7 @@ fn drop_work(place: &Place<'_>) -> Result<(), ToolError> {
 /// Syncs the files of an upload in aptly's own pool, which aptly does not.
 fn sync_pool(place: &Place<'_>, upload: &Upload) -> Result<(), ToolError> {
     let pool = place.spec.state.join("aptly/pool");
-    for (name, sha256) in upload.sums() {
+    for (_, Artifact { name, sha256, .. }) in upload.files() {
         let parts = (sha256.get(..2), sha256.get(2..4), sha256.get(4..32));
         let (Some(first), Some(second), Some(rest)) = parts else { continue };
         let directory = pool.join(first).join(second);

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::record::{Phase, Record, sum};
 use super::served::{PoolFile, Served};
-use super::upload::{self, Source, Sums, Upload};
+use super::upload::{self, Source, Staged, Sums, Upload};
 use super::{Place, ToolError, ToolPublisher};
 use crate::durable;
 use crate::error::PublishError;
@@ -83,9 +83,10 @@ impl ToolPublisher {
         }
         self.check_conflicts(place, plan, files)?;
         let next = record.number + 1;
-        let result = Upload::stage(&place.incoming(next), files).map_err(PublishError::from).and_then(|it| {
-            self.check_owners(&served, plan, &it)?;
-            self.advance(place, &record, Change::Upload(&it), &wanted)?;
+        let result = Staged::new(&place.incoming(next), files).map_err(PublishError::from).and_then(|it| {
+            let upload = it.assign(place.suite).map_err(|problem| unfit(plan, problem))?;
+            check_owners(&served, plan, &upload)?;
+            self.advance(place, &record, Change::Upload(&upload), &wanted)?;
             Ok(())
         });
         if result.is_err() {
@@ -122,32 +123,6 @@ impl ToolPublisher {
                 let problem =
                     format!("{suite} serves {file} of {} {} with other bytes", held.package, held.version);
                 return Err(conflict(plan, problem));
-            }
-        }
-        Ok(())
-    }
-
-    /// Refuses a binary package that the suite has from another source package, where the program or apt could not
-    /// hold both.
-    fn check_owners(&self, served: &Served, plan: &BuildPlan, upload: &Upload) -> Result<(), PublishError> {
-        for theirs in served.binaries().map_err(ToolError::from)? {
-            let (name, source) = (theirs.field("Package").unwrap_or_default(), theirs.source());
-            let Some(ours) = upload.binaries.iter().find(|it| it.package().as_str() == name) else {
-                continue;
-            };
-            if source == plan.package().as_str() {
-                continue;
-            }
-            let version = theirs.field("Version").unwrap_or_default();
-            let problem = format!("it serves {name} {version} of the source package {source}");
-            if ours.version().as_str() == version {
-                return Err(conflict(plan, problem));
-            }
-            if self.tool.holds_one_version() {
-                let program = self.name();
-                let remedy =
-                    format!("{program} holds one version of a name; publish a {source} without it first");
-                return Err(unfit(plan, format!("{problem}, and {remedy}")));
             }
         }
         Ok(())
@@ -322,6 +297,18 @@ impl ToolPublisher {
             problem: "has no InRelease".to_owned(),
         })
     }
+}
+
+/// Refuses a binary package that the suite has from another source package.
+fn check_owners(served: &Served, plan: &BuildPlan, upload: &Upload) -> Result<(), PublishError> {
+    for theirs in served.binaries().map_err(ToolError::from)? {
+        let (name, source) = (theirs.field("Package").unwrap_or_default(), theirs.source());
+        let is_ours = upload.binaries.iter().any(|it| it.control.package().as_str() == name);
+        if is_ours && source != plan.package().as_str() {
+            return Err(conflict(plan, format!("it serves {name} of the source package {source}")));
+        }
+    }
+    Ok(())
 }
 
 /// Returns the numbers of the states that have a directory.

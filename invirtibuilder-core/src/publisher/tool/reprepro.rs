@@ -9,7 +9,7 @@
 //! until the change is published, and `<number>/change/new` names the files that came; so a change that is not published can be
 //! taken back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -17,21 +17,19 @@ use std::path::{Path, PathBuf};
 use super::change::{Change, pool_directory, remove_litter};
 use super::record::Phase;
 use super::served::sum_of;
-use super::upload::Upload;
+use super::upload::{Binary, PRIORITY, SECTION, Upload, field_of};
 use super::{Place, Tool, ToolError};
-use crate::control::BinaryControl;
 use crate::durable::{self, scratch};
+use crate::job::Artifact;
+use crate::names::Component;
 use crate::process::Command;
+use crate::publisher::archive::Upgrades;
 use crate::signer::Fingerprint;
 
 const PROGRAM: &str = "reprepro";
 
 /// The files of a database that only spare work. One in which a command was killed is worth nothing.
 const CACHES: [&str; 2] = ["release.caches.db", "contents.cache.db"];
-
-/// Section and priority of what says neither: reprepro publishes nothing without.
-const SECTION: &str = "misc";
-const PRIORITY: &str = "optional";
 
 /// Drives reprepro.
 #[derive(Debug)]
@@ -46,6 +44,8 @@ impl Tool for Reprepro {
         let suite = place.suite;
         let architectures: Vec<&str> = suite.architectures.iter().map(AsRef::as_ref).collect();
         let keys: Vec<&str> = place.spec.keys.iter().map(Fingerprint::as_str).collect();
+        let components = suite.all_components().map(AsRef::as_ref).collect::<Vec<&str>>().join(" ");
+        let yes = |it: bool| if it { "yes".to_owned() } else { String::new() };
         let fields = [
             ("Codename", suite.suite.to_string()),
             ("Suite", suite.suite.to_string()),
@@ -53,12 +53,14 @@ impl Tool for Reprepro {
             ("Label", suite.label.clone()),
             ("Description", suite.description.clone()),
             ("Architectures", format!("{} source", architectures.join(" "))),
-            ("Components", suite.component.to_string()),
-            ("UDebComponents", suite.component.to_string()),
+            ("Components", components.clone()),
+            ("UDebComponents", components),
+            ("NotAutomatic", yes(suite.upgrades != Upgrades::Automatic)),
+            ("ButAutomaticUpgrades", yes(suite.upgrades == Upgrades::OfInstalled)),
             ("DebIndices", "Packages Release . .gz".to_owned()),
             ("UDebIndices", "Packages . .gz".to_owned()),
             ("DscIndices", "Sources Release . .gz".to_owned()),
-            ("Contents", ".gz".to_owned()),
+            ("Contents", if suite.contents { ".gz".to_owned() } else { String::new() }),
             ("SignWith", keys.join(" ")),
         ];
         let mut text = String::new();
@@ -70,10 +72,6 @@ impl Tool for Reprepro {
             }
         }
         text
-    }
-
-    fn holds_one_version(&self) -> bool {
-        true
     }
 
     fn create(&self, place: &Place<'_>, number: u64) -> Result<(), ToolError> {
@@ -102,7 +100,9 @@ impl Tool for Reprepro {
                 run(&["removesrc", suite, upload.source.package().as_str()])?;
                 make_room(place, number, upload)?;
                 include(place, number, upload)?;
-                sync(&place.served().join(directory(place, upload)))?;
+                for directory in upload.files().map(|it| directory(it.0, upload)).collect::<BTreeSet<_>>() {
+                    sync(&place.served().join(directory))?;
+                }
             }
         }
         sync(&database(place, number))
@@ -193,23 +193,24 @@ fn copy_database(from: &Path, to: &Path) -> Result<(), ToolError> {
     Ok(())
 }
 
-fn directory(place: &Place<'_>, upload: &Upload) -> String {
-    pool_directory(place.suite.component.as_str(), upload.source.package())
+/// Returns the directory of the pool that files of an upload come to.
+fn directory(component: &Component, upload: &Upload) -> String {
+    pool_directory(component.as_str(), upload.source.package())
 }
 
 /// Keeps what files of an upload are put in the place of, and notes which files will have come to the pool.
 fn make_room(place: &Place<'_>, number: u64, upload: &Upload) -> Result<(), ToolError> {
-    let (displaced, directory) = (place.change(number).join("displaced"), directory(place, upload));
+    let displaced = place.change(number).join("displaced");
     let (mut list, mut others) = (String::new(), Vec::new());
-    for (name, sha256) in upload.sums() {
-        let path = format!("{directory}/{name}");
+    for (component, Artifact { name, sha256, .. }) in upload.files() {
+        let path = format!("{}/{name}", directory(component, upload));
         let there = place.served().join(&path);
         match sum_of(&there) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
                 let _ = writeln!(list, "new {path}");
             }
             Err(e) => return Err(ToolError::read(&there)(e)),
-            Ok((found, _)) if found == sha256 => (),
+            Ok((found, _)) if found == *sha256 => (),
             Ok(_) => {
                 let _ = writeln!(list, "displaced {path}");
                 others.push((path, displaced.join(name.as_str())));
@@ -236,48 +237,32 @@ fn make_room(place: &Place<'_>, number: u64, upload: &Upload) -> Result<(), Tool
 
 fn include(place: &Place<'_>, number: u64, upload: &Upload) -> Result<(), ToolError> {
     let suite = place.suite.suite.as_str();
-    let begin = || Ok::<_, ToolError>(privately(place, number)?.args(["-C", place.suite.component.as_str()]));
-    let list = upload.source.paragraph().get("Package-List").unwrap_or_default();
-    let (section, priority) = listed(list, upload.source.package().as_str());
-    let dsc = begin()?.args(["-S", &section, "-P", &priority, "includedsc", suite]);
+    let begin = |component: &Component| {
+        Ok::<_, ToolError>(privately(place, number)?.arg("-C").arg(component.as_str()))
+    };
+    let dsc =
+        begin(&upload.component)?.args(["-S", &upload.section, "-P", &upload.priority, "includedsc", suite]);
     dsc.arg(upload.source.path()).run()?;
 
-    let mut groups: BTreeMap<(&str, bool, bool), Vec<&BinaryControl>> = BTreeMap::new();
-    for binary in &upload.binaries {
-        let name = binary.artifact().name.as_str();
+    let mut groups: BTreeMap<(&Component, &str, bool, bool), Vec<PathBuf>> = BTreeMap::new();
+    for Binary { component, control } in &upload.binaries {
+        let name = control.artifact().name.as_str();
         let action = if name.ends_with(".udeb") { "includeudeb" } else { "includedeb" };
-        let lacks = |field| field_of(binary.text(), field).is_none();
-        groups.entry((action, lacks("Section"), lacks("Priority"))).or_default().push(binary);
+        let lacks = |field| field_of(control.text(), field).is_none();
+        let group = groups.entry((component, action, lacks("Section"), lacks("Priority"))).or_default();
+        group.push(upload.directory.join(name));
     }
-    for ((action, lacks_section, lacks_priority), binaries) in groups {
-        let mut command = begin()?;
+    for ((component, action, lacks_section, lacks_priority), paths) in groups {
+        let mut command = begin(component)?;
         if lacks_section {
             command = command.args(["-S", SECTION]);
         }
         if lacks_priority {
             command = command.args(["-P", PRIORITY]);
         }
-        let paths = binaries.iter().map(|it| upload.directory.join(it.artifact().name.as_str()));
         command.args([action, suite]).args(paths).run()?;
     }
     Ok(())
-}
-
-fn field_of<'a>(text: &'a str, name: &str) -> Option<&'a str> {
-    let fields = text.lines().filter_map(|it| it.split_once(':'));
-    fields.filter(|it| it.0.eq_ignore_ascii_case(name)).map(|it| it.1.trim()).find(|it| !it.is_empty())
-}
-
-/// Reads section and priority from a `Package-List` (dsc(5)): those of the binary package that has the source's
-/// name, or else of the first.
-fn listed(list: &str, package: &str) -> (String, String) {
-    let words = |line: &str| {
-        let mut words = line.split_whitespace().map(str::to_owned);
-        Some((words.next()?, (words.nth(1)?, words.next()?)))
-    };
-    let lines: Vec<_> = list.lines().filter_map(words).collect();
-    let found = lines.iter().find(|it| it.0 == package).or(lines.first());
-    found.map_or_else(|| (SECTION.to_owned(), PRIORITY.to_owned()), |it| it.1.clone())
 }
 
 /// Syncs the files in a directory, and the directory.
@@ -289,17 +274,4 @@ fn sync(directory: &Path) -> Result<(), ToolError> {
         }
     }
     Ok(durable::sync_directory(directory)?)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_source_package_has_the_section_of_the_binary_package_of_its_name() {
-        let list = "\n hello-doc deb doc optional arch=all\n hello deb devel extra arch=any";
-        assert_eq!(listed(list, "hello"), ("devel".to_owned(), "extra".to_owned()));
-        assert_eq!(listed(list, "other"), ("doc".to_owned(), "optional".to_owned()));
-        assert_eq!(listed("", "hello"), ("misc".to_owned(), "optional".to_owned()));
-    }
 }

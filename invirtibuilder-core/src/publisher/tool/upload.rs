@@ -9,8 +9,13 @@ use super::served::transfer;
 use crate::control::{BinaryControl, SourceControl, hash_file};
 use crate::durable::{self, NewFile};
 use crate::job::Artifact;
-use crate::names::FileName;
+use crate::names::{Component, FileName};
+use crate::publisher::archive::SuiteSpec;
 use crate::states::BuildArtifacts;
+
+/// Section and priority of what says neither: reprepro publishes nothing without.
+pub(super) const SECTION: &str = "misc";
+pub(super) const PRIORITY: &str = "optional";
 
 /// A file to publish, where it is now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,17 +67,17 @@ pub(super) fn of_artifacts(artifacts: &BuildArtifacts) -> Result<Vec<Source>, St
     Ok(files)
 }
 
-/// The files of a change, staged.
+/// The files of a change, copied and read.
 #[derive(Debug)]
-pub(super) struct Upload {
-    pub(super) directory: PathBuf,
-    pub(super) source: SourceControl,
-    pub(super) binaries: Vec<BinaryControl>,
+pub(super) struct Staged {
+    directory: PathBuf,
+    source: SourceControl,
+    binaries: Vec<BinaryControl>,
 }
 
-impl Upload {
+impl Staged {
     /// Copies files into a new directory, checks while copying that they are what was verified, and reads them.
-    pub(super) fn stage(directory: &Path, files: &[Source]) -> Result<Self, ToolError> {
+    pub(super) fn new(directory: &Path, files: &[Source]) -> Result<Self, ToolError> {
         durable::create_directory(directory)?;
         let (mut dsc, mut binaries) = (None, Vec::new());
         for file in files {
@@ -92,11 +97,73 @@ impl Upload {
         Ok(Self { directory: directory.to_owned(), source, binaries })
     }
 
-    /// Returns the SHA-256 sums of its files, with their names.
-    pub(super) fn sums(&self) -> impl Iterator<Item = (&FileName, &str)> {
-        let binaries = self.binaries.iter().map(BinaryControl::artifact);
-        self.source.files().iter().chain(binaries).map(|it| (&it.name, it.sha256.as_str()))
+    /// Finds the component of each package.
+    ///
+    /// # Errors
+    /// The suite does not have the component that a section names.
+    pub(super) fn assign(self, suite: &SuiteSpec) -> Result<Upload, String> {
+        let list = self.source.paragraph().get("Package-List").unwrap_or_default();
+        let (section, priority) = listed(list, self.source.package().as_str());
+        let component = suite.component_of(&section)?.clone();
+        let binary = |control: BinaryControl| {
+            let has_symbols = field_of(control.text(), "Auto-Built-Package") == Some("debug-symbols");
+            let component = match &suite.debug {
+                Some(debug) if has_symbols => debug,
+                _ => suite.component_of(field_of(control.text(), "Section").unwrap_or_default())?,
+            };
+            Ok(Binary { component: component.clone(), control })
+        };
+        let binaries = self.binaries.into_iter().map(binary).collect::<Result<_, String>>()?;
+        Ok(Upload { directory: self.directory, source: self.source, component, section, priority, binaries })
     }
+}
+
+/// A binary package, and where it belongs.
+#[derive(Debug)]
+pub(super) struct Binary {
+    pub(super) component: Component,
+    pub(super) control: BinaryControl,
+}
+
+/// The files of a change, and where each belongs.
+#[derive(Debug)]
+pub(super) struct Upload {
+    /// Where they are.
+    pub(super) directory: PathBuf,
+    pub(super) source: SourceControl,
+    /// The component of the source package.
+    pub(super) component: Component,
+    /// The section of the source package.
+    pub(super) section: String,
+    /// The priority of the source package.
+    pub(super) priority: String,
+    pub(super) binaries: Vec<Binary>,
+}
+
+impl Upload {
+    /// Returns its files, with the component of each.
+    pub(super) fn files(&self) -> impl Iterator<Item = (&Component, &Artifact)> {
+        let source = self.source.files().iter().map(|it| (&self.component, it));
+        source.chain(self.binaries.iter().map(|it| (&it.component, it.control.artifact())))
+    }
+}
+
+/// Returns the first line of a field that is not empty.
+pub(super) fn field_of<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    let fields = text.lines().filter_map(|it| it.split_once(':'));
+    fields.filter(|it| it.0.eq_ignore_ascii_case(name)).map(|it| it.1.trim()).find(|it| !it.is_empty())
+}
+
+/// Reads section and priority from a `Package-List` (dsc(5)): those of the binary package that has the source's
+/// name, or else of the first.
+fn listed(list: &str, package: &str) -> (String, String) {
+    let words = |line: &str| {
+        let mut words = line.split_whitespace().map(str::to_owned);
+        Some((words.next()?, (words.nth(1)?, words.next()?)))
+    };
+    let lines: Vec<_> = list.lines().filter_map(words).collect();
+    let found = lines.iter().find(|it| it.0 == package).or(lines.first());
+    found.map_or_else(|| (SECTION.to_owned(), PRIORITY.to_owned()), |it| it.1.clone())
 }
 
 fn copy(file: &Source, to: &Path) -> Result<(), ToolError> {
@@ -111,4 +178,17 @@ fn copy(file: &Source, to: &Path) -> Result<(), ToolError> {
         return Err(ToolError::Changed { path: file.from.clone() });
     }
     Ok(new.commit()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_package_has_the_section_of_the_binary_package_of_its_name() {
+        let list = "\n hello-doc deb doc optional arch=all\n hello deb devel extra arch=any";
+        assert_eq!(listed(list, "hello"), ("devel".to_owned(), "extra".to_owned()));
+        assert_eq!(listed(list, "other"), ("doc".to_owned(), "optional".to_owned()));
+        assert_eq!(listed("", "hello"), ("misc".to_owned(), "optional".to_owned()));
+    }
 }
