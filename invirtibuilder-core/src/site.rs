@@ -24,10 +24,13 @@ use crate::repository::{self, Imported, RepositoryError};
 use crate::verify::{Difference, differences};
 use crate::worker::{Worker, WorkerError};
 
+mod backend;
 mod check;
 mod exit;
 mod init;
 mod parts;
+
+use backend::Backend;
 
 pub use check::check;
 pub use exit::Exit;
@@ -136,7 +139,7 @@ pub struct Site {
     queue: Box<dyn Queue>,
     pipeline: Pipeline,
     git: Arc<GitSite>,
-    archive: Arc<Archive>,
+    backend: Backend,
     hooks: Arc<Hooks>,
 }
 
@@ -389,7 +392,21 @@ impl Site {
     pub fn sources(&self, pocket: &PocketName, uri: Option<&str>) -> Result<String, SiteError> {
         let spec = self.backend(pocket)?.spec();
         let own = format!("file:{}", self.config.paths.archive.display());
-        Ok(self.archive.sources(&spec.suite, uri.unwrap_or(&own), &SignedBy::Inline)?)
+        Ok(self.backend.sources(&spec.suite, uri.unwrap_or(&own), &SignedBy::Inline)?)
+    }
+
+    /// Returns the archive that this library publishes itself, for what only that can do.
+    ///
+    /// # Errors
+    /// The site leaves publishing to a program, which keeps no generations.
+    pub fn archive(&self) -> Result<&Archive, SiteError> {
+        match &self.backend {
+            Backend::Archive(archive) => Ok(archive),
+            Backend::Tool(tool) => Err(SiteError::Refused(format!(
+                "the publisher {} keeps no generations; only the backend archive has them",
+                tool.name()
+            ))),
+        }
     }
 
     /// Makes a package's repository, empty or with the branches and tags of another. Its hooks call this

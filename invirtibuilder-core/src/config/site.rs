@@ -8,7 +8,7 @@ use super::pockets::{Pocket, read_pockets};
 use super::section::{Place, Problems, Section, Value};
 use super::tree::Node;
 use super::units::{parse_duration, parse_size};
-use super::{Base, Builder, Config, DEFAULT_ROOT, Host, Paths, Publisher, Tagger};
+use super::{Base, Builder, Config, DEFAULT_ROOT, Host, Paths, Publisher, PublisherBackend, Tagger};
 use crate::access::Lists;
 use crate::names::{BaseName, BranchName, Component, Principal};
 use crate::policy::PocketSpec;
@@ -37,6 +37,7 @@ pub(super) fn read<'a>(tree: &'a Node, host: &Host, problems: &'a Problems<'a>) 
     queue.finish();
     let builder = read_builder(top.section("builder"));
     let publisher = read_publisher(top.section("publisher"));
+    check_releases(publisher.backend, &pockets, &Place::top(problems));
     let hook_timeout = read_hooks(top.section("hooks"));
     top.finish();
 
@@ -256,8 +257,17 @@ fn read_builder(mut section: Section<'_>) -> Builder {
     Builder { user, limits: Limits { time, silence, output: log.unwrap_or(64 << 20) } }
 }
 
+/// The keys that mean something to our own archive alone.
+const OWN_ARCHIVE: [&str; 2] = ["changelogs", "descriptions"];
+
 fn read_publisher(mut section: Section<'_>) -> Publisher {
-    section.backend("archive");
+    let backend = section.backend_of(&PublisherBackend::ALL.map(PublisherBackend::as_str));
+    let backend = PublisherBackend::ALL.into_iter().find(|it| Some(it.as_str()) == backend).unwrap_or_default();
+    for key in OWN_ARCHIVE.into_iter().filter(|_| backend != PublisherBackend::Archive) {
+        if let Some(value) = section.value(key) {
+            value.place.report(format!("the backend {} has nothing like it; remove it", backend.as_str()));
+        }
+    }
     let key = section.value("key").and_then(|value| {
         let text = value.text()?.replace(' ', "").to_ascii_uppercase();
         if !matches!(text.len(), 40 | 64) || !text.bytes().all(|c| c.is_ascii_hexdigit()) {
@@ -272,7 +282,22 @@ fn read_publisher(mut section: Section<'_>) -> Publisher {
     let descriptions = read_descriptions(&mut section);
     let debug = read_debug(&mut section);
     section.finish();
-    Publisher { key, origin, label, changelogs, contents, descriptions, debug }
+    Publisher { backend, key, origin, label, changelogs, contents, descriptions, debug }
+}
+
+/// Refuses what the programs that publish cannot write into a Release file.
+fn check_releases(backend: PublisherBackend, pockets: &[Pocket], top: &Place<'_>) {
+    for Pocket { spec, release, .. } in pockets {
+        let place = top.key("build").key("pockets").key(spec.name.as_str()).key("release");
+        let name = backend.as_str();
+        if backend != PublisherBackend::Archive && release.codename.as_ref().is_some_and(|it| *it != spec.suite) {
+            let problem = format!("the backend {name} gives a suite its own name as codename; remove it");
+            place.key("codename").report(problem);
+        }
+        if backend == PublisherBackend::Aptly && release.description.is_some() {
+            place.key("description").report("the backend aptly writes a description of its own; remove it");
+        }
+    }
 }
 
 fn read_descriptions(section: &mut Section<'_>) -> Descriptions {

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::backend::Backend;
 use super::{Lists, Site, SiteError};
 use crate::builder::base::BaseSpec;
 use crate::builder::sbuild::{ACCOUNT, BuildLimits, SbuildBuilder, SbuildConfig};
-use crate::config::{self, Config};
+use crate::config::{self, Config, PublisherBackend};
 use crate::durable;
 use crate::error::BoxError;
 use crate::exporter::native::{NativeExporter, TreeLimits};
@@ -16,8 +17,8 @@ use crate::pipeline::Pipeline;
 use crate::pocket::Pocket;
 use crate::pocket::git::{GitSite, Tagger};
 use crate::policy::PocketSpec;
-use crate::publisher::Publisher;
 use crate::publisher::archive::{Archive, ArchiveSpec, Retention, SuiteSpec};
+use crate::publisher::tool::{ToolPublisher, ToolSpec};
 use crate::queue::directory::DirectoryQueue;
 use crate::repository::Repositories;
 use crate::repository::push_policy::PushPolicy;
@@ -35,7 +36,7 @@ fn part<E: Into<BoxError>>(part: &'static str) -> impl FnOnce(E) -> SiteError {
 /// Nothing here is slow: what takes time, such as asking `gpg` for a key, waits until somebody needs it.
 pub(super) fn open(config: Config) -> Result<Site, SiteError> {
     let git = git(&config)?;
-    let archive = Arc::new(archive(&config)?);
+    let backend = backend(&config)?;
     let mut pockets: BTreeMap<PocketName, Box<dyn Pocket>> = BTreeMap::new();
     for name in config.pockets.keys() {
         if let Some(pocket) = git.pocket(name) {
@@ -50,19 +51,19 @@ pub(super) fn open(config: Config) -> Result<Site, SiteError> {
         gate: Box::new(Lists(config.clone())),
         exporter: Box::new(NativeExporter::new(repositories, TreeLimits::default())),
         builder: Box::new(builder(&config)),
-        publisher: Arc::<Archive>::clone(&archive),
+        publisher: backend.publisher(),
         announcer: Arc::<Hooks>::clone(&hooks),
         logs: config.paths.logs.clone(),
     };
     let queue = DirectoryQueue::open(&config.paths.queue)?;
-    Ok(Site { config, queue: Box::new(queue), pipeline, git, archive, hooks })
+    Ok(Site { config, queue: Box::new(queue), pipeline, git, backend, hooks })
 }
 
 /// Makes the parts of a new site that the other parts expect to find.
 pub(super) fn prepare(config: &Config) -> Result<(), SiteError> {
     durable::create_directory(&config.paths.repositories).map_err(part("repositories"))?;
     git(config)?.initialize()?;
-    archive(config)?.prepare()?;
+    backend(config)?.publisher().prepare()?;
     DirectoryQueue::open(&config.paths.queue)?;
     Ok(())
 }
@@ -72,6 +73,24 @@ fn git(config: &Config) -> Result<Arc<GitSite>, SiteError> {
     let tagger = Tagger::new(&config.tagger.name, &config.tagger.email).map_err(part("tagger"))?;
     let superproject = config.paths.superproject.clone();
     Ok(GitSite::new(repositories, superproject, config.pockets.clone(), tagger, &config.tag_prefix))
+}
+
+fn backend(config: &Config) -> Result<Backend, SiteError> {
+    let tool = match config.publisher.backend {
+        PublisherBackend::Archive => return Ok(Backend::Archive(Arc::new(archive(config)?))),
+        PublisherBackend::Reprepro => ToolPublisher::reprepro,
+        PublisherBackend::Aptly => ToolPublisher::aptly,
+    };
+    let spec = ToolSpec {
+        directory: config.paths.archive.clone(),
+        // It is no cache: without it the program does not know what it serves.
+        state: config.root.join(config.publisher.backend.as_str()),
+        key_file: KEY_FILE.parse()?,
+        suites: config.pockets.values().map(|it| suite(config, it)).collect(),
+        gnupg: config.paths.gnupg.clone(),
+        keys: keys(config).map_err(part("archive"))?,
+    };
+    Ok(Backend::Tool(Arc::new(tool(spec))))
 }
 
 fn archive(config: &Config) -> Result<Archive, SiteError> {
@@ -104,12 +123,15 @@ fn suite(config: &Config, pocket: &PocketSpec) -> SuiteSpec {
 
 /// Returns the archive's signer, which looks for its key when it is first needed.
 pub(super) fn signer(config: &Config) -> Result<Box<dyn Signer>, BoxError> {
+    Ok(Box::new(GpgOnDemand::new(&config.paths.gnupg, &keys(config)?)))
+}
+
+fn keys(config: &Config) -> Result<Vec<Fingerprint>, BoxError> {
     let key = config.publisher.key.as_deref();
     let key = key.ok_or(
         "publisher.key names no key; name one by its fingerprint, as `gpg --list-secret-keys` prints it",
     )?;
-    let fingerprint: Fingerprint = key.parse()?;
-    Ok(Box::new(GpgOnDemand::new(&config.paths.gnupg, &[fingerprint])))
+    Ok(vec![key.parse()?])
 }
 
 /// Looks for the archive's key now.

@@ -219,9 +219,7 @@ fn readers_are_served_whole_archives_while_aptly_publishes_without_pause() {
             }
             version
         });
-        let updated = |at: usize| {
-            world.apt(&format!("apt{at}"), &stable().suite).update().code == Some(0)
-        };
+        let updated = |at: usize| world.apt(&format!("apt{at}"), &stable().suite).update().code == Some(0);
         let bad = (0..50).filter(|at| !updated(*at)).count();
         done.store(true, Ordering::SeqCst);
         let count = publishing.join().unwrap();

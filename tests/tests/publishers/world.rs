@@ -37,7 +37,7 @@ impl Tool {
 #[derive(Debug)]
 pub(crate) struct World {
     /// Removes the directory at the end.
-    _directory: Option<tempfile::TempDir>,
+    directory: Option<tempfile::TempDir>,
     pub(crate) root: PathBuf,
     pub(crate) tool: Tool,
     keys: Vec<Fingerprint>,
@@ -45,17 +45,17 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new(tool: Tool) -> Self {
-        let directory = tempfile::Builder::new().prefix("peer").tempdir_in("/tmp").unwrap();
-        let root = directory.path().to_owned();
+        let temporary = tempfile::Builder::new().prefix("peer").tempdir_in("/tmp").unwrap();
+        let root = temporary.path().to_owned();
         let key = GpgSigner::generate(&root.join("gpg"), "The archive <archive@example.org>").unwrap();
         std::fs::write(root.join("fingerprint"), key.as_str()).unwrap();
-        Self { _directory: Some(directory), root, tool, keys: vec![key] }
+        Self { directory: Some(temporary), root, tool, keys: vec![key] }
     }
 
     /// Opens the world that another process made.
     pub(crate) fn open(root: &Path, tool: Tool) -> Self {
         let key = std::fs::read_to_string(root.join("fingerprint")).unwrap().parse().unwrap();
-        Self { _directory: None, root: root.to_owned(), tool, keys: vec![key] }
+        Self { directory: None, root: root.to_owned(), tool, keys: vec![key] }
     }
 
     /// Adds a key that signs beside the first.
@@ -111,7 +111,7 @@ impl World {
 
 impl Drop for World {
     fn drop(&mut self) {
-        if self._directory.is_some() {
+        if self.directory.is_some() {
             let home = self.root.join("gpg");
             let _ = Command::new("gpgconf").arg("--homedir").arg(home).args(["--kill", "all"]).status();
         }
