@@ -20,7 +20,6 @@ fn site_of(tool: Tool) -> Site {
 
 fn from_commit_to_apt(tool: Tool) {
     let site = site_of(tool);
-    site.cli(&["check"]).says(&[]);
     let (hello, first) = Package::hosted(&site, "hello", "1.0");
     site.submit("dev", "hello", &first);
     site.work_quickly().ok();

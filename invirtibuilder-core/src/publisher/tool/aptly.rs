@@ -89,7 +89,9 @@ impl Tool for Aptly {
 
     fn publish(&self, place: &Place<'_>, number: u64, phase: Phase) -> Result<(), ToolError> {
         check(place)?;
-        remove_litter(&place.dists(), ".tmp")?;
+        // aptly would write into what a killed one left under such a name, though it may be what an index that is
+        // named by its hash consists of by now.
+        remove_litter(&place.dists(), is_temporary)?;
         let (suite, prefix) = (place.suite.suite.as_str(), prefix(place));
         let published = lines(aptly(place)?.args(["publish", "list", "-raw"]))?;
         let mut is_published = published.contains(&format!("{prefix} {suite}"));
@@ -186,6 +188,11 @@ fn snapshots(place: &Place<'_>) -> Result<Vec<String>, ToolError> {
     lines(aptly(place)?.args(["snapshot", "list", "-raw"]))
 }
 
+/// Returns whether a name is one that aptly gives to a file until the whole suite is written: `Packages.tmp.gz`.
+fn is_temporary(name: &str) -> bool {
+    name.ends_with(".tmp") || name.contains(".tmp.")
+}
+
 /// Returns the name of the directory of a suite, as aptly's commands want it.
 fn prefix(place: &Place<'_>) -> String {
     format!("filesystem:{ENDPOINT}:{}", place.suite.suite)
@@ -246,4 +253,17 @@ fn sync_pool(place: &Place<'_>, upload: &Upload) -> Result<(), ToolError> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_temporary_name_has_its_mark_before_the_ending_of_a_compressed_file() {
+        for name in ["Release.tmp", "Packages.tmp.gz", "InRelease.tmp"] {
+            assert!(is_temporary(name), "{name}");
+        }
+        assert!(!is_temporary("Packages.gz"));
+    }
 }

@@ -343,12 +343,12 @@ fn sync_tree(directory: &Path) -> Result<(), ToolError> {
     Ok(durable::sync_directory(directory)?)
 }
 
-/// Removes the files below a directory whose names have this ending: a program that was killed left them.
-pub(super) fn remove_litter(directory: &Path, ending: &str) -> Result<(), ToolError> {
+/// Removes the files below a directory whose names are such that a program that was killed left them.
+pub(super) fn remove_litter(directory: &Path, is_litter: fn(&str) -> bool) -> Result<(), ToolError> {
     for path in entries(directory)? {
         if path.is_dir() {
-            remove_litter(&path, ending)?;
-        } else if path.to_string_lossy().ends_with(ending) {
+            remove_litter(&path, is_litter)?;
+        } else if path.file_name().is_some_and(|it| is_litter(&it.to_string_lossy())) {
             durable::remove_file(&path)?;
         }
     }

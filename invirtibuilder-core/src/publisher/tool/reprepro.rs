@@ -140,7 +140,7 @@ impl Tool for Reprepro {
         durable::remove_file(&releases)?;
         if phase != Phase::Publishing {
             durable::remove_file(&contents)?;
-            remove_litter(&place.dists(), ".new")?;
+            remove_litter(&place.dists(), |name| name.ends_with(".new"))?;
         }
         let suite = place.suite.suite.as_str();
         reprepro(place, number)?.args(["export", suite]).run()?;
