@@ -13,6 +13,7 @@ use crate::policy::PocketSpec;
 use crate::process::Limits;
 use crate::publisher::archive::{Descriptions, Upgrades};
 
+mod acls;
 mod host;
 mod locate;
 mod pockets;

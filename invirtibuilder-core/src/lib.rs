@@ -85,6 +85,7 @@
 //! | `hooks/`, `gnupg/` | whoever runs the site |
 
 pub mod access;
+pub mod audit;
 pub mod builder;
 pub mod config;
 #[cfg(feature = "conformance")]

@@ -7,7 +7,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::access;
+use crate::access::check as check_access;
 use crate::builder::Builder;
 use crate::config::{Config, ConfigError};
 use crate::error::{PocketError, PublishError, QueueError, StageError};
@@ -24,6 +24,7 @@ use crate::repository::{self, Imported, RepositoryError};
 use crate::verify::{Difference, differences};
 use crate::worker::{Worker, WorkerError};
 
+mod access;
 mod backend;
 mod check;
 mod exit;
@@ -32,6 +33,7 @@ mod parts;
 
 use backend::Backend;
 
+pub use access::Action;
 pub use check::check;
 pub use exit::Exit;
 pub use init::{InitError, Made, NewSiteOptions, initialize};
@@ -448,7 +450,7 @@ struct Lists(Config);
 impl Gate for Lists {
     fn admits(&self, pocket: &PocketName, principal: &Principal) -> Access {
         match self.0.acls.get(pocket) {
-            Some(acl) => access::check(acl, &self.0.lists, pocket, principal),
+            Some(acl) => check_access(acl, &self.0.lists, pocket, principal),
             None => {
                 Access::Denied(format!("build.pockets.{pocket} has no acl; add one to the configuration"))
             }

@@ -1,16 +1,16 @@
 //! Reads the whole configuration from its tree.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::acls::read_lists;
 use super::pockets::{Pocket, read_pockets};
 use super::section::{Place, Problems, Section, Value};
 use super::tree::Node;
 use super::units::{parse_duration, parse_size};
 use super::{Base, Builder, Config, DEFAULT_ROOT, Host, Paths, Publisher, PublisherBackend, Tagger};
-use crate::access::Lists;
-use crate::names::{BaseName, BranchName, Component, Principal};
+use crate::names::{BaseName, BranchName, Component};
 use crate::policy::PocketSpec;
 use crate::process::Limits;
 use crate::publisher::archive::Descriptions;
@@ -21,12 +21,14 @@ pub(super) fn read<'a>(tree: &'a Node, host: &Host, problems: &'a Problems<'a>) 
     let mut top = Section::of(Some(tree), Place::top(problems));
     let root = read_root(&mut top);
     let paths = read_paths(top.section("paths"), &root);
-    let lists = read_lists(top.section("acls"));
+    let acls = top.section("acls");
+    let names = acls.keys();
+    let lists = read_lists(acls, &root, &names);
     let impersonate = top.value("impersonate").map(|it| it.list()).unwrap_or_default();
     let mut bases = read_bases(top.section("bases"), &root);
 
     let mut build = top.section("build");
-    let pockets = read_pockets(build.section("pockets"), &root, host, &bases);
+    let pockets = read_pockets(build.section("pockets"), &root, host, &bases, &names);
     let tagger = read_tagger(build.section("tagger"));
     let tag_prefix = read_tag_prefix(&mut build);
     build.finish();
@@ -113,26 +115,6 @@ fn check_privacy(section: &Section<'_>, paths: &Paths) {
             ));
         }
     }
-}
-
-fn read_lists(section: Section<'_>) -> Lists {
-    let entries = section.named();
-    let names: BTreeSet<&str> = entries.iter().map(|it| it.0).collect();
-    let mut lists = Lists::new();
-    for (name, node, place) in &entries {
-        let mut principals = Vec::new();
-        for item in (Value { node, place: place.clone() }).items() {
-            let Some(principal) = item.parse::<Principal>() else { continue };
-            if names.contains(principal.as_str()) {
-                item.place.report(format!(
-                    "{principal} is another list, and lists in lists are not supported yet; write its principals here"
-                ));
-            }
-            principals.push(principal);
-        }
-        lists.insert((*name).to_owned(), principals);
-    }
-    lists
 }
 
 fn read_bases(section: Section<'_>, root: &Path) -> BTreeMap<BaseName, Base> {

@@ -10,7 +10,7 @@ use invirtibuilder_core::publisher::Publisher;
 use invirtibuilder_tests::apt::Apt;
 
 use super::world::{Tool, World, copy_of};
-use super::{hello, sums};
+use super::{files, hello};
 
 /// The variables that tell a child process its world, its program and its version.
 const WORLD: &str = "INVIRTIBUILDER_TEST_WORLD";
@@ -29,11 +29,6 @@ fn child(wrapper: &[&str], world: &World, version: &str) -> Command {
     command
 }
 
-/// A sample of which a version may be published again with other bytes, in `unstable`.
-fn sample(version: &str) -> Sample {
-    hello(version)
-}
-
 #[test]
 #[ignore = "a part of another test, which runs it in a process of its own"]
 fn publish_and_copy() {
@@ -43,9 +38,8 @@ fn publish_and_copy() {
         return;
     };
     let world = World::open(Path::new(&root), Tool::of_name(tool.to_str().unwrap()));
-    let sample = sample(version.to_str().unwrap());
+    let sample = hello(version.to_str().unwrap());
     let publisher = world.publisher();
-    // The version was published before, from another commit.
     sample.publish(&publisher, &unstable()).unwrap();
     publisher.copy(&copy_of(&sample)).unwrap();
 }
@@ -84,7 +78,7 @@ impl Scene {
         let again = child(&[], &self.world, version).stderr(Stdio::piped()).output().unwrap();
         assert!(again.status.success(), "{moment}: {}", String::from_utf8_lossy(&again.stderr));
         let publisher = self.world.describe("archive", World::suites());
-        let expected = [Sample::new("apple", "1.0", "").held(), sample(version).held()];
+        let expected = [Sample::new("apple", "1.0", "").held(), hello(version).held()];
         for (pocket, apt) in [stable(), unstable()].iter().zip(&self.apts) {
             assert_eq!(publisher.contents(&pocket.suite).unwrap(), expected, "{moment}");
             assert_eq!(apt.source_version("hello").as_deref(), Some(version), "{moment}");
@@ -98,9 +92,9 @@ impl Scene {
             assert!(apt.source("hello").is_dir());
         }
         // A second look changes nothing, and nothing is left of the change.
-        let before = sums(publisher.directory());
+        let before = files(publisher.directory());
         self.world.publisher();
-        assert!(before == sums(publisher.directory()), "{moment}");
+        assert!(before == files(publisher.directory()), "{moment}");
         for suite in ["stable", "unstable"] {
             let state = self.world.root.join("archive-state").join(suite);
             let entries = std::fs::read_dir(&state).unwrap().count();

@@ -5,8 +5,11 @@
     reason = "these tests play the part of the outside world"
 )]
 
+#[path = "publishers/interruption.rs"]
 mod interruption;
+#[path = "publishers/site.rs"]
 mod site;
+#[path = "publishers/world.rs"]
 mod world;
 
 use std::collections::BTreeMap;
@@ -16,29 +19,24 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use invirtibuilder_core::conformance::publisher::{self as conformance, Sample, stable, unstable};
 use invirtibuilder_core::error::{PublishError, causes};
 use invirtibuilder_core::publisher::Publisher;
-use sha2_of_files::sums;
 use world::{Tool, World, copy_of};
 
-/// What all files below a directory are, by their paths.
-mod sha2_of_files {
-    use super::{BTreeMap, Path};
-
-    pub(crate) fn sums(directory: &Path) -> BTreeMap<String, Vec<u8>> {
-        let mut found = BTreeMap::new();
-        let mut open = vec![directory.to_owned()];
-        while let Some(next) = open.pop() {
-            for entry in std::fs::read_dir(next).unwrap() {
-                let path = entry.unwrap().path();
-                if path.is_dir() {
-                    open.push(path);
-                } else {
-                    let name = path.strip_prefix(directory).unwrap().display().to_string();
-                    found.insert(name, std::fs::read(&path).unwrap());
-                }
+/// Returns what all files below a directory are, by their paths.
+fn files(directory: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    let mut open = vec![directory.to_owned()];
+    while let Some(next) = open.pop() {
+        for entry in std::fs::read_dir(next).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                open.push(path);
+            } else {
+                let name = path.strip_prefix(directory).unwrap().display().to_string();
+                found.insert(name, std::fs::read(&path).unwrap());
             }
         }
-        found
     }
+    found
 }
 
 fn hello(version: &str) -> Sample {
@@ -95,11 +93,11 @@ fn repeating_changes_nothing(tool: Tool) {
     let publisher = world.publisher();
     hello("1.0").publish(&publisher, &unstable()).unwrap();
     publisher.copy(&copy_of(&hello("1.0"))).unwrap();
-    let before = sums(publisher.directory());
+    let before = files(publisher.directory());
     hello("1.0").publish(&publisher, &unstable()).unwrap();
     publisher.copy(&copy_of(&hello("1.0"))).unwrap();
     world.publisher().copy(&copy_of(&hello("1.0"))).unwrap();
-    assert!(before == sums(publisher.directory()));
+    assert!(before == files(publisher.directory()));
 }
 
 #[test]
@@ -121,12 +119,12 @@ fn untrusted_versions_block_nobody(tool: Tool) {
     assert_eq!(publisher.held(&stable().suite, &trusted.package).unwrap(), Some(trusted.held()));
     assert_eq!(publisher.held(&unstable().suite, &trusted.package).unwrap(), Some(hello("1.0").held()));
     // A binary package of another source is refused, in whatever version, and so are other bytes.
-    let before = sums(publisher.directory());
+    let before = files(publisher.directory());
     for refused in [Sample::new("hello-doc", "2.0", ""), Sample::new("hello", "1.0", "another")] {
         let refused = refused.publish(&publisher, &stable()).unwrap_err();
         assert!(matches!(refused, PublishError::Conflict { .. }), "{refused:?}");
     }
-    assert!(before == sums(publisher.directory()));
+    assert!(before == files(publisher.directory()));
 }
 
 #[test]
@@ -157,9 +155,9 @@ fn changes_of_the_configuration_are_published(tool: Tool) {
     assert_eq!(listed("amd64"), ["hello", "hello-doc"]);
     assert_eq!(listed("arm64"), ["hello-doc"]);
     assert_eq!(publisher.contents(&stable().suite).unwrap(), [hello("1.0").held()]);
-    let before = sums(&world.path(""));
+    let before = files(&world.path(""));
     hello("1.0").publish(&world.publisher_in("archive", suites), &stable()).unwrap();
-    assert!(before == sums(&world.path("")));
+    assert!(before == files(&world.path("")));
     // And back.
     hello("1.1").publish(&world.publisher(), &stable()).unwrap();
     assert!(!world.path("stable/dists/stable/main/binary-arm64/Packages").exists() || tool == Tool::Reprepro);
