@@ -11,14 +11,14 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use super::change::{Change, remove_litter};
+use super::change::{Change, pool_directory, remove_litter};
 use super::record::Phase;
 use super::upload::Upload;
 use super::{Place, Tool, ToolError};
 use crate::durable;
 use crate::job::Artifact;
 use crate::names::{Component, PackageName};
-use crate::process::Command;
+use crate::process::{Command, ProcessError};
 use crate::publisher::archive::Upgrades;
 use crate::signer::Fingerprint;
 
@@ -60,25 +60,34 @@ impl Tool for Aptly {
 
     fn derive(&self, place: &Place<'_>, from: u64, change: Change<'_>) -> Result<(), ToolError> {
         check(place)?;
-        // One that a process that died was working in.
-        if lines(aptly(place)?.args(["repo", "list", "-raw"]))?.iter().any(|it| it == WORK) {
-            aptly(place)?.args(["repo", "drop", "-force", WORK]).run()?;
-        }
-        let known = snapshots(place)?;
-        for component in place.suite.all_components() {
-            let (present, next) = (snapshot(place, from, component), snapshot(place, from + 1, component));
-            let create = aptly(place)?.args(["repo", "create", WORK]);
-            let is_known = known.contains(&present);
-            if is_known { create.args(["from", "snapshot", &present]) } else { create }.run()?;
-            if let Change::Upload(upload) = change {
-                replace(place, upload, component)?;
-            }
-            aptly(place)?.args(["snapshot", "create", &next, "from", "repo", WORK]).run()?;
-            aptly(place)?.args(["repo", "drop", "-force", WORK]).run()?;
-        }
         match change {
-            Change::Upload(upload) => sync_pool(place, upload),
-            Change::Configuration => Ok(()),
+            Change::Upload(upload) => {
+                for component in place.suite.all_components() {
+                    let (present, next) =
+                        (snapshot(place, from, component), snapshot(place, from + 1, component));
+                    if touches(place, upload, component) {
+                        replace(place, upload, component, (&present, &next))?;
+                    } else {
+                        aptly(place)?.args(["snapshot", "merge", &next, &present]).run()?;
+                    }
+                }
+                sync_pool(place, upload)
+            }
+            Change::Configuration => {
+                let known = snapshots(place)?;
+                for component in place.suite.all_components() {
+                    let (present, next) =
+                        (snapshot(place, from, component), snapshot(place, from + 1, component));
+                    let command = aptly(place)?;
+                    let command = if known.contains(&present) {
+                        command.args(["snapshot", "merge", &next, &present])
+                    } else {
+                        command.args(["snapshot", "create", &next, "empty"])
+                    };
+                    command.run()?;
+                }
+                Ok(())
+            }
         }
     }
 
@@ -93,8 +102,8 @@ impl Tool for Aptly {
         // named by its hash consists of by now.
         remove_litter(&place.dists(), is_temporary)?;
         let (suite, prefix) = (place.suite.suite.as_str(), prefix(place));
-        let published = lines(aptly(place)?.args(["publish", "list", "-raw"]))?;
-        let mut is_published = published.contains(&format!("{prefix} {suite}"));
+        let mut is_published = phase == Phase::Publishing
+            || lines(aptly(place)?.args(["publish", "list", "-raw"]))?.contains(&format!("{prefix} {suite}"));
         if is_published && phase == Phase::Anew {
             // What aptly is told of a suite once cannot be told otherwise. The files stay in the pool.
             aptly(place)?.args(["publish", "drop", "-force-drop", "-skip-cleanup", suite, &prefix]).run()?;
@@ -223,8 +232,26 @@ fn all_of(package: &PackageName) -> String {
     )
 }
 
-/// Puts what an upload has for a component in the place of what the local repository has of the package.
-fn replace(place: &Place<'_>, upload: &Upload, component: &Component) -> Result<(), ToolError> {
+/// Returns whether an upload changes what a suite has in a component.
+fn touches(place: &Place<'_>, upload: &Upload, component: &Component) -> bool {
+    let served = place.served().join(pool_directory(component.as_str(), upload.source.package()));
+    upload.files().any(|it| it.0 == component) || served.exists()
+}
+
+/// Makes the next snapshot of a component, in which what an upload has for it is in the place of what the present one
+/// has of the package.
+fn replace(
+    place: &Place<'_>,
+    upload: &Upload,
+    component: &Component,
+    (present, next): (&str, &str),
+) -> Result<(), ToolError> {
+    match aptly(place)?.args(["repo", "drop", "-force", WORK]).run() {
+        // There is none at first. If it cannot be dropped, it cannot be created either.
+        Ok(_) | Err(ProcessError::Failed { .. }) => (),
+        Err(other) => return Err(other.into()),
+    }
+    aptly(place)?.args(["repo", "create", WORK, "from", "snapshot", present]).run()?;
     aptly(place)?.args(["repo", "remove", WORK, &all_of(upload.source.package())]).run()?;
     // aptly takes the other files of a source package from beside its .dsc.
     let source = (upload.component == *component).then(|| upload.source.path().to_owned());
@@ -234,6 +261,7 @@ fn replace(place: &Place<'_>, upload: &Upload, component: &Component) -> Result<
     if !files.is_empty() {
         aptly(place)?.args(["repo", "add", WORK]).args(files).run()?;
     }
+    aptly(place)?.args(["snapshot", "create", next, "from", "repo", WORK]).run()?;
     Ok(())
 }
 
