@@ -16,9 +16,10 @@ use invirtibuilder_core::exporter::native::{NativeExporter, TreeLimits};
 use invirtibuilder_core::hooks::{Announce, Event};
 use invirtibuilder_core::job::{Job, Outcome, Request, Stage};
 use invirtibuilder_core::names::{CommitId, PackageName, PocketName, Principal};
-use invirtibuilder_core::pipeline::{Gate, Observer, Pipeline};
+use invirtibuilder_core::pipeline::{Gate, MAX_RESULTS, Observer, Pipeline};
 use invirtibuilder_core::pocket::Pocket;
 use invirtibuilder_core::pocket::git::{GitSite, Tagger};
+use invirtibuilder_core::pocket::locks::PocketLocks;
 use invirtibuilder_core::policy::{Access, PocketSpec, Policy};
 use invirtibuilder_core::process::Command;
 use invirtibuilder_core::publisher::Publisher;
@@ -99,12 +100,14 @@ impl Site {
         let archive = Arc::new(FlatArchive::open(&root.join("archive"))?);
         let pipeline = Pipeline {
             pockets,
+            locks: PocketLocks::new(&root.join("queue/rollbacks")),
             gate: Box::new(OnlyAlice),
             exporter: Box::new(NativeExporter::new(repositories, TreeLimits::default())),
             builder: Box::new(DataBuilder),
             publisher: Arc::<FlatArchive>::clone(&archive),
             announcer: Arc::new(Nobody),
             logs: root.join("logs"),
+            max_results: MAX_RESULTS,
         };
         Ok(Self { queue: DirectoryQueue::open(&root.join("queue"))?, pipeline, archive })
     }

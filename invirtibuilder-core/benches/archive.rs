@@ -50,7 +50,8 @@ fn measure(size: usize) -> Result<(), BoxError> {
                     .iter()
                     .map(|it| SuiteSpec::of(it, "A benchmark", "Bench"))
                     .collect(),
-                retention: Retention { generations: 3, time: Duration::ZERO },
+                retention: Retention { generations: 3, time: Duration::ZERO, versions: 0 },
+                valid_for: None,
             },
             Box::new(signer),
         );

@@ -8,13 +8,15 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::access::{Acl, Lists};
-use crate::names::{Architecture, BaseName, Component, PocketName, Principal, Suite};
+use crate::names::{Architecture, BaseName, Component, PackageName, PocketName, Principal, Suite};
 use crate::policy::PocketSpec;
 use crate::process::Limits;
-use crate::publisher::archive::{Descriptions, Upgrades};
+use crate::publisher::archive::{Descriptions, Retention, Upgrades};
+use crate::signer::SigningKey;
 
 mod acls;
 mod host;
+mod keys;
 mod locate;
 mod pockets;
 mod render;
@@ -117,6 +119,8 @@ pub struct Builder {
     pub user: Option<String>,
     /// What one build may use.
     pub limits: Limits,
+    /// How many bytes the results of one job may have together.
+    pub results: u64,
 }
 
 /// Who writes the indices of the archive.
@@ -157,13 +161,18 @@ impl PublisherBackend {
 pub struct Publisher {
     /// Who writes its indices.
     pub backend: PublisherBackend,
-    /// The fingerprint of the key that signs it, 40 or 64 upper-case hexadecimal digits; `None` if the
-    /// configuration names none.
-    pub key: Option<String>,
+    /// The keys that sign it, each of them every time; empty if the configuration names none.
+    pub keys: Vec<SigningKey>,
+    /// The name of the package that gives clients the public keys.
+    pub keyring_package: PackageName,
     /// The `Origin` of its Release files.
     pub origin: String,
     /// The `Label` of its Release files.
     pub label: String,
+    /// What is kept of what a suite served before.
+    pub retention: Retention,
+    /// For how long after it was signed apt accepts what a suite serves; `None` for ever.
+    pub valid_for: Option<Duration>,
     /// Where `apt changelog` finds changelogs: a URI with `@CHANGEPATH@` in it, or `no`.
     pub changelogs: Option<String>,
     /// Whether its suites have `Contents-*`.

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use crate::names::{CommitId, JobId, PackageName, PocketName, Suite, Version};
-use crate::policy::Rejection;
+use crate::policy::{OutputRejection, Rejection};
+use crate::publisher::Generation;
 
 /// Any error from below a backend.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -97,6 +98,20 @@ pub enum PublishError {
         /// What is wrong with them, and what to do.
         problem: String,
     },
+    /// The suite serves a binary package of this name from another source package.
+    #[error(
+        "{suite} cannot take {package}: it serves the package {binary} from the source package {owner}; publish a version of {owner} without it there first, or rename it"
+    )]
+    Owned {
+        /// The suite.
+        suite: Suite,
+        /// The source package that was to be published.
+        package: PackageName,
+        /// The binary package.
+        binary: PackageName,
+        /// The source package that the suite serves it from.
+        owner: PackageName,
+    },
     /// The suite that should be copied from does not hold what was to be copied.
     #[error("{suite} does not hold {package} {version}, which was to be copied from there; submit it again")]
     NotHeld {
@@ -106,6 +121,16 @@ pub enum PublishError {
         package: PackageName,
         /// The version.
         version: Version,
+    },
+    /// A suite cannot be returned to a generation.
+    #[error("{suite} cannot return to generation {generation}: {problem}")]
+    NotKept {
+        /// The suite.
+        suite: Suite,
+        /// The generation.
+        generation: Generation,
+        /// Why not, and what to do.
+        problem: String,
     },
     /// The backend itself failed.
     #[error("cannot use the archive")]
@@ -187,6 +212,8 @@ pub enum StageError {
     Queue(#[from] QueueError),
     /// A backend made something else than was planned.
     Verify(#[from] VerifyError),
+    /// What a build left may not be published.
+    Output(#[from] OutputRejection),
 }
 
 impl StageError {
@@ -198,10 +225,15 @@ impl StageError {
             | Self::Export(ExportError::Malformed { .. })
             | Self::Build(BuildError::Attempted { .. })
             | Self::Publish(
-                PublishError::Conflict { .. } | PublishError::Unfit { .. } | PublishError::NotHeld { .. },
+                PublishError::Conflict { .. }
+                | PublishError::Unfit { .. }
+                | PublishError::Owned { .. }
+                | PublishError::NotHeld { .. }
+                | PublishError::NotKept { .. },
             )
             | Self::Pocket(PocketError::Moved { .. })
-            | Self::Verify(_) => Disposition::End,
+            | Self::Verify(_)
+            | Self::Output(_) => Disposition::End,
             Self::Build(BuildError::GivenBack { .. }) => Disposition::GiveBack,
             Self::Build(BuildError::Interrupted) => Disposition::Stop,
             Self::Export(ExportError::Backend(_))

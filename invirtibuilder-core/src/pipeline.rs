@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::builder::{Builder, Target};
+use crate::builder::Builder;
 use crate::durable;
 use crate::error::{
     BuildError, Disposition, ExportError, PocketError, QueueError, StageError, VerifyError, causes,
@@ -22,11 +22,17 @@ use crate::hooks::{Announce, Event};
 use crate::job::{Checkpoint, Decision, Ended, Job, Outcome, Request, Stage};
 use crate::names::{PocketName, Principal, Version};
 use crate::pocket::Pocket;
+use crate::pocket::locks::{Hold, PocketLocks};
 use crate::policy::{self, Access, Facts, PocketSpec, Survey, Verdict, Violation};
 use crate::publisher::Publisher;
 use crate::queue::Claim;
 use crate::states::{BuildArtifacts, BuildPlan, CopyPlan, Plan, Published, Recorded, SourcePackage};
 use crate::stop::{Interrupt, Stop};
+
+mod output;
+mod rollback;
+
+pub use rollback::RollbackError;
 
 /// How often a job is tried again when its environment failed, before it is given up.
 const MAX_ATTEMPTS: u32 = 8;
@@ -54,6 +60,8 @@ pub trait Observer: Debug + Send + Sync {
 pub struct Pipeline {
     /// The pockets.
     pub pockets: BTreeMap<PocketName, Box<dyn Pocket>>,
+    /// What keeps publications in a pocket and its rollback apart.
+    pub locks: PocketLocks,
     /// Who may publish where.
     pub gate: Box<dyn Gate>,
     /// Makes source packages.
@@ -66,7 +74,12 @@ pub struct Pipeline {
     pub announcer: Arc<dyn Announce>,
     /// The directory of the build logs.
     pub logs: PathBuf,
+    /// How many bytes the results of one job may have together.
+    pub max_results: u64,
 }
+
+/// The results that a job may leave unless somebody says otherwise: 4 GiB.
+pub const MAX_RESULTS: u64 = 4 << 30;
 
 /// How a worker's turn with a job ended.
 #[derive(Debug)]
@@ -98,9 +111,20 @@ enum Ready {
     Copy(CopyPlan),
 }
 
+impl Ready {
+    /// Returns the plan, and where it is copied from.
+    fn subject(&self) -> (BuildPlan, Option<PocketName>) {
+        match self {
+            Self::Built(artifacts) => (artifacts.plan().clone(), None),
+            Self::Copy(copy) => (copy.plan().clone(), Some(copy.from().name.clone())),
+        }
+    }
+}
+
 /// What a job came to before its checkpoint.
 enum Prepared {
-    Ready(Box<Ready>),
+    /// It may be published, as long as the pockets that are concerned are held.
+    Ready(Box<Ready>, Vec<Hold>),
     Over(Outcome),
 }
 
@@ -138,7 +162,7 @@ impl Working<'_> {
 impl Working<'_> {
     /// The last moment at which a job can be cancelled, or kept for another worker.
     fn go_on(&self, prepared: Prepared) -> Result<Prepared, Setback> {
-        if matches!(prepared, Prepared::Ready(_)) && self.is_interrupted() {
+        if matches!(prepared, Prepared::Ready(..)) && self.is_interrupted() {
             return Err(Setback { stage: Stage::Publish, error: BuildError::Interrupted.into() });
         }
         Ok(prepared)
@@ -177,6 +201,7 @@ impl Pipeline {
             access: &access,
             survey: &survey,
             held: &held,
+            protected: &self.protected(pocket.spec())?,
         })?;
         Ok((verdict, survey))
     }
@@ -190,26 +215,35 @@ impl Pipeline {
         let job = working.claim.job().clone();
         observer.claimed(&job);
         let halt = |cause| Halt { job: job.id.clone(), cause: Box::new(cause) };
-        let (ready, is_fresh) = match working.claim.checkpoint() {
-            Some(checkpoint) => (self.resume(&working, &checkpoint).map_err(halt)?, false),
+        let (ready, _holds, is_resumed) = match working.claim.checkpoint() {
+            Some(checkpoint) => {
+                let holds = self.hold(&concerned(&job, &checkpoint)).map_err(halt)?;
+                (self.resume(&working, &checkpoint).map_err(halt)?, holds, true)
+            }
             None => match self.prepare(&mut working).and_then(|it| working.go_on(it)) {
-                Ok(Prepared::Ready(ready)) => {
+                Ok(Prepared::Ready(ready, holds)) => {
                     let saved =
                         checkpoint_of(&ready, working.claim.workspace()).map_err(|e| halt(e.into()))?;
                     working.claim.save(saved).map_err(|e| halt(e.into()))?;
-                    (*ready, true)
+                    (*ready, holds, false)
                 }
                 Ok(Prepared::Over(outcome)) => return self.end(working, outcome).map_err(|e| halt(e.into())),
                 Err(setback) => return self.turn_down(working, setback).map_err(|e| halt(e.into())),
             },
         };
         working.enter(Stage::Publish);
+        let (plan, copied_from) = ready.subject();
         let published = match self.publish(ready) {
             Ok(published) => published,
-            // The archive refused and so has changed nothing, such as for a file that it has with other bytes.
-            Err(error @ StageError::Publish(_)) if is_fresh && error.disposition() == Disposition::End => {
-                let setback = Setback { stage: Stage::Publish, error };
-                return self.turn_down(working, setback).map_err(|e| halt(e.into()));
+            // The archive refused and so has changed nothing now, such as for a name that another package has. If
+            // the worker before this one published, only Git has to hear of it; else the job ends without effect.
+            Err(error @ StageError::Publish(_)) if error.disposition() == Disposition::End => {
+                let served = if is_resumed { self.served(plan, copied_from).map_err(halt)? } else { None };
+                let Some(published) = served else {
+                    let setback = Setback { stage: Stage::Publish, error };
+                    return self.turn_down(working, setback).map_err(|e| halt(e.into()));
+                };
+                published
             }
             Err(error) => return Err(halt(error)),
         };
@@ -225,9 +259,20 @@ impl Pipeline {
     /// Everything before the point of no return. Touches only the workspace and the log.
     fn prepare(&self, working: &mut Working<'_>) -> Result<Prepared, Setback> {
         working.enter(Stage::Validate);
-        let plan = match self.plan(working.claim.job()).in_stage(Stage::Validate)? {
+        // What a rollback that was interrupted has begun is completed before anything is decided.
+        drop(self.hold(&[&working.claim.job().request.pocket]).in_stage(Stage::Validate)?);
+        let mut plan = self.plan(working.claim.job()).in_stage(Stage::Validate)?;
+        if let Plan::Copy(copy) = &plan {
+            let (settled, holds) =
+                self.settle(working.claim.job(), Some(copy.from())).in_stage(Stage::Validate)?;
+            match settled {
+                Plan::Copy(copy) => return Ok(Prepared::Ready(Box::new(Ready::Copy(copy)), holds)),
+                other => plan = other,
+            }
+        }
+        let plan = match plan {
             Plan::Current(version) => return Ok(Prepared::Over(Outcome::Current { version })),
-            Plan::Copy(copy) => return Ok(Prepared::Ready(Box::new(Ready::Copy(copy)))),
+            Plan::Copy(copy) => copy.into_plan(), // It was settled above.
             Plan::Build(plan) => plan,
         };
         working.enter(Stage::Export);
@@ -251,34 +296,18 @@ impl Pipeline {
         Ok(SourcePackage::verify(plan, &dsc)?)
     }
 
-    fn build(&self, source: SourcePackage, working: &Working<'_>) -> Result<BuildArtifacts, StageError> {
-        let backend = |e: Box<dyn std::error::Error + Send + Sync>| BuildError::Backend(e);
-        let mut changes = Vec::new();
-        let pocket = source.plan().pocket().clone();
-        for (at, architecture) in pocket.architectures.iter().enumerate() {
-            let target =
-                Target { architecture: architecture.clone(), with_all: at == 0, base: pocket.base.clone() };
-            let into = empty_directory(working.claim.workspace(), &format!("build-{architecture}"));
-            let into = into.map_err(|e| backend(e.into()))?;
-            let path = self.log_path(working.claim.job(), source.plan().version(), architecture.as_str());
-            let mut log = durable::create_log(&path).map_err(|e| backend(e.into()))?;
-            changes.push(self.builder.build(&source, &target, &into, &mut log, working)?);
-        }
-        Ok(BuildArtifacts::verify(source, &changes)?)
-    }
-
     fn confirm(&self, job: &Job, artifacts: BuildArtifacts) -> Result<Prepared, StageError> {
-        let now = self.plan(job)?;
+        let (now, holds) = self.settle(job, None)?;
         let head = match &now {
             Plan::Current(version) => {
                 return Ok(Prepared::Over(Outcome::Current { version: version.clone() }));
             }
-            Plan::Copy(copy) => return Ok(Prepared::Ready(Box::new(Ready::Copy(copy.clone())))),
+            Plan::Copy(copy) => return Ok(Prepared::Ready(Box::new(Ready::Copy(copy.clone())), holds)),
             Plan::Build(plan) => plan.expected_head(),
         };
         let plan = artifacts.plan();
         if head == plan.expected_head() {
-            return Ok(Prepared::Ready(Box::new(Ready::Built(artifacts))));
+            return Ok(Prepared::Ready(Box::new(Ready::Built(artifacts)), holds));
         }
         Err(PocketError::Moved {
             pocket: plan.pocket().name.clone(),
@@ -287,6 +316,22 @@ impl Pipeline {
             found: head.cloned(),
         }
         .into())
+    }
+
+    /// Decides while no pocket that is concerned can be rolled back: the job's own, and the one that it is copied
+    /// from, which may be `from`.
+    fn settle(&self, job: &Job, from: Option<&PocketSpec>) -> Result<(Plan, Vec<Hold>), StageError> {
+        let mut from = from.map(|it| it.name.clone());
+        loop {
+            let concerned: Vec<&PocketName> = std::iter::once(&job.request.pocket).chain(&from).collect();
+            let holds = self.hold(&concerned)?;
+            match self.plan(job)? {
+                Plan::Copy(copy) if from.as_ref() != Some(&copy.from().name) => {
+                    from = Some(copy.from().name.clone());
+                }
+                plan => return Ok((plan, holds)),
+            }
+        }
     }
 
     /// Takes up the decision of an earlier worker. Its files are verified again.
@@ -315,6 +360,14 @@ impl Pipeline {
         };
         let held = self.publisher.held(plan.suite(), plan.package())?;
         Ok(Published::verify(plan, copied_from, generation, held.as_ref())?)
+    }
+
+    /// Reads whether the archive serves exactly what a plan says.
+    fn served(&self, plan: BuildPlan, from: Option<PocketName>) -> Result<Option<Published>, StageError> {
+        let held = self.publisher.held(plan.suite(), plan.package())?;
+        let is_this = |it: &policy::Held| it.commit.as_ref() == Some(plan.commit());
+        let held = held.filter(is_this);
+        Ok(Published::verify(plan, from, None, held.as_ref()).ok())
     }
 
     fn record(&self, published: Published) -> Result<Recorded, StageError> {
@@ -369,6 +422,10 @@ impl Pipeline {
             StageError::Pocket(error @ PocketError::Moved { .. }) => {
                 Outcome::Rejected { reasons: vec![error.to_string()], not_permitted: false }
             }
+            StageError::Output(rejection) => {
+                let causes = output::causes(job, &rejection);
+                Outcome::Failed { stage, causes, log: self.log_of(job) }
+            }
             error => Outcome::Failed { stage, causes: causes(&error), log: self.log_of(job) },
         }
     }
@@ -421,6 +478,15 @@ fn give_back(working: Working<'_>, attempts: u32, error: &StageError) -> Result<
     working.claim.give_back(reason.clone(), not_before)?;
     working.observer.given_back(&job, &reason, not_before);
     Ok(Turn::GivenBack(reason))
+}
+
+/// Returns the pockets that a decision needs as they are.
+fn concerned<'a>(job: &'a Job, checkpoint: &'a Checkpoint) -> Vec<&'a PocketName> {
+    let from = match &checkpoint.decision {
+        Decision::Copy { from } => Some(from),
+        Decision::Publish { .. } => None,
+    };
+    std::iter::once(&job.request.pocket).chain(from).collect()
 }
 
 fn checkpoint_of(ready: &Ready, workspace: &Path) -> Result<Checkpoint, VerifyError> {

@@ -18,7 +18,7 @@ use crate::pipeline::{Gate, Observer, Pipeline};
 use crate::pocket::Pocket;
 use crate::pocket::git::GitSite;
 use crate::policy::{Access, Head, Held, PocketSpec, Rejection, Verdict, Violation};
-use crate::publisher::archive::{Archive, SignedBy};
+use crate::publisher::archive::Archive;
 use crate::queue::{Cancellation, Queue, Submission};
 use crate::repository::{self, Imported, RepositoryError};
 use crate::verify::{Difference, differences};
@@ -27,9 +27,13 @@ use crate::worker::{Worker, WorkerError};
 mod access;
 mod backend;
 mod check;
+mod clients;
 mod exit;
 mod init;
+mod keyring;
+mod keys;
 mod parts;
+mod rollback;
 
 use backend::Backend;
 
@@ -37,6 +41,7 @@ pub use access::Action;
 pub use check::check;
 pub use exit::Exit;
 pub use init::{InitError, Made, NewSiteOptions, initialize};
+pub use keyring::{KeyringSubmitted, SubmittedTo};
 pub use parts::push_policy;
 
 /// Everything that a call to a site can fail with.
@@ -247,6 +252,8 @@ impl Site {
         observer: &'a dyn Observer,
     ) -> Result<Worker<'a>, SiteError> {
         self.git.initialize()?;
+        // Before anything else changes: a rollback goes on from the generation that it left the archive in.
+        self.pipeline.resume_rollbacks()?;
         self.pipeline.publisher.prepare()?;
         Ok(Worker { queue: &*self.queue, pipeline: &self.pipeline, observer, jobs })
     }
@@ -381,6 +388,10 @@ impl Site {
 
     fn is_being_changed(&self, found: &[Difference]) -> Result<bool, SiteError> {
         let running: Vec<JobState> = self.queue.pending()?;
+        let rolled_back = self.pipeline.locks.all_pending()?;
+        if found.iter().any(|it| rolled_back.contains(&it.pocket)) {
+            return Ok(true);
+        }
         let explains = |state: &JobState, difference: &Difference| {
             let JobState::Running { job, alive: true, .. } = state else { return false };
             job.request.pocket == difference.pocket && job.request.package == difference.package
@@ -388,20 +399,11 @@ impl Site {
         Ok(found.iter().any(|difference| running.iter().any(|state| explains(state, difference))))
     }
 
-    /// Returns the text of the `.sources` file with which apt uses a pocket (sources.list(5)).
-    ///
-    /// `uri` is where clients find the archive; without one it is the archive's directory, as a `file:` URI.
-    pub fn sources(&self, pocket: &PocketName, uri: Option<&str>) -> Result<String, SiteError> {
-        let spec = self.backend(pocket)?.spec();
-        let own = format!("file:{}", self.config.paths.archive.display());
-        Ok(self.backend.sources(&spec.suite, uri.unwrap_or(&own), &SignedBy::Inline)?)
-    }
-
     /// Returns the archive that this library publishes itself, for what only that can do.
     ///
     /// # Errors
     /// The site leaves publishing to a program, which keeps no generations.
-    pub fn archive(&self) -> Result<&Archive, SiteError> {
+    fn archive(&self) -> Result<&Archive, SiteError> {
         match &self.backend {
             Backend::Archive(archive) => Ok(archive),
             Backend::Tool(tool) => Err(SiteError::Refused(format!(

@@ -7,8 +7,9 @@ use super::files::commit_id;
 use super::{Memory, MemoryBuilder, MemoryExporter, MemoryPocket, MemoryPublisher, MemoryQueue};
 use crate::job::Request;
 use crate::names::{CommitId, PackageName, PocketName, Version};
-use crate::pipeline::Pipeline;
+use crate::pipeline::{MAX_RESULTS, Pipeline};
 use crate::pocket::Pocket;
+use crate::pocket::locks::PocketLocks;
 use crate::policy::{PocketSpec, Policy};
 
 /// A [`Memory`] with two pockets: `dev`, which allows backtracking, and `prod`, which does not.
@@ -62,12 +63,14 @@ impl Lab {
         let pockets: BTreeMap<PocketName, Box<dyn Pocket>> = Self::specs().into_iter().map(pocket).collect();
         Pipeline {
             pockets,
+            locks: PocketLocks::new(&self.memory.directory().join("rollbacks")),
             gate: Box::new(self.memory.clone()),
             exporter: Box::new(MemoryExporter(self.memory.clone())),
             builder: Box::new(MemoryBuilder(self.memory.clone())),
             publisher: Arc::new(MemoryPublisher(self.memory.clone())),
             announcer: Arc::new(self.memory.clone()),
             logs: self.memory.directory().join("logs"),
+            max_results: MAX_RESULTS,
         }
     }
 

@@ -101,7 +101,13 @@ impl Queue for MemoryQueue {
         let world = self.0.world();
         let state = |(at, it): (usize, &Pending)| match it.started {
             Some(started) if it.job.given_back.is_none() => {
-                JobState::Running { job: it.job.clone(), started, stage: it.stage, alive: it.is_claimed }
+                JobState::Running {
+                job: it.job.clone(),
+                started,
+                stage: it.stage,
+                alive: it.is_claimed,
+                checkpoint: it.checkpoint.clone(),
+            }
             }
             _ => {
                 let package = &it.job.request.package;

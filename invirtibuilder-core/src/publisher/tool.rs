@@ -60,7 +60,7 @@ use crate::error::{PublishError, VerifyError};
 use crate::names::{FileName, PackageName, Suite};
 use crate::policy::Held;
 use crate::process::{Command, Limits, ProcessError};
-use crate::signer::{Fingerprint, GpgOnDemand, SignError, Signer};
+use crate::signer::{GpgOnDemand, SignError, Signer, SigningKey};
 use crate::states::{BuildArtifacts, CopyPlan};
 
 use change::Change;
@@ -84,7 +84,7 @@ pub struct ToolSpec {
     /// The `GnuPG` home directory.
     pub gnupg: PathBuf,
     /// The keys in it that sign.
-    pub keys: Vec<Fingerprint>,
+    pub keys: Vec<SigningKey>,
 }
 
 /// A publisher that drives a program.

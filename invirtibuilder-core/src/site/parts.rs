@@ -16,13 +16,14 @@ use crate::names::PocketName;
 use crate::pipeline::Pipeline;
 use crate::pocket::Pocket;
 use crate::pocket::git::{GitSite, Tagger};
+use crate::pocket::locks::PocketLocks;
 use crate::policy::PocketSpec;
-use crate::publisher::archive::{Archive, ArchiveSpec, Retention, SuiteSpec};
+use crate::publisher::archive::{Archive, ArchiveSpec, SuiteSpec};
 use crate::publisher::tool::{ToolPublisher, ToolSpec};
 use crate::queue::directory::DirectoryQueue;
 use crate::repository::Repositories;
 use crate::repository::push_policy::PushPolicy;
-use crate::signer::{Fingerprint, GpgOnDemand, Signer};
+use crate::signer::{GpgOnDemand, SigningKey};
 
 /// The file in the archive that has its public key.
 const KEY_FILE: &str = "archive-key.asc";
@@ -48,12 +49,14 @@ pub(super) fn open(config: Config) -> Result<Site, SiteError> {
     let repositories = git.repositories().clone();
     let pipeline = Pipeline {
         pockets,
+        locks: PocketLocks::new(&config.paths.queue.join("rollbacks")),
         gate: Box::new(Lists(config.clone())),
         exporter: Box::new(NativeExporter::new(repositories, TreeLimits::default())),
         builder: Box::new(builder(&config)),
         publisher: backend.publisher(),
         announcer: Arc::<Hooks>::clone(&hooks),
         logs: config.paths.logs.clone(),
+        max_results: config.builder.results,
     };
     let queue = DirectoryQueue::open(&config.paths.queue)?;
     Ok(Site { config, queue: Box::new(queue), pipeline, git, backend, hooks })
@@ -88,7 +91,7 @@ fn backend(config: &Config) -> Result<Backend, SiteError> {
         key_file: KEY_FILE.parse()?,
         suites: config.pockets.values().map(|it| suite(config, it)).collect(),
         gnupg: config.paths.gnupg.clone(),
-        keys: keys(config).map_err(part("archive"))?,
+        keys: keys(config).map_err(part("archive"))?.to_vec(),
     };
     Ok(Backend::Tool(Arc::new(tool(spec))))
 }
@@ -99,9 +102,10 @@ fn archive(config: &Config) -> Result<Archive, SiteError> {
         state: config.paths.cache.join("archive"),
         key_file: KEY_FILE.parse()?,
         suites: config.pockets.values().map(|it| suite(config, it)).collect(),
-        retention: Retention::default(),
+        retention: config.publisher.retention,
+        valid_for: config.publisher.valid_for,
     };
-    Ok(Archive::new(spec, signer(config).map_err(part("archive"))?))
+    Ok(Archive::new(spec, Box::new(signer(config).map_err(part("archive"))?)))
 }
 
 fn suite(config: &Config, pocket: &PocketSpec) -> SuiteSpec {
@@ -121,22 +125,20 @@ fn suite(config: &Config, pocket: &PocketSpec) -> SuiteSpec {
     }
 }
 
-/// Returns the archive's signer, which looks for its key when it is first needed.
-pub(super) fn signer(config: &Config) -> Result<Box<dyn Signer>, BoxError> {
-    Ok(Box::new(GpgOnDemand::new(&config.paths.gnupg, &keys(config)?)))
+/// Returns the archive's signer, which looks for its keys when they are first needed.
+pub(super) fn signer(config: &Config) -> Result<GpgOnDemand, BoxError> {
+    Ok(GpgOnDemand::new(&config.paths.gnupg, keys(config)?))
 }
 
-fn keys(config: &Config) -> Result<Vec<Fingerprint>, BoxError> {
-    let key = config.publisher.key.as_deref();
-    let key = key.ok_or(
-        "publisher.key names no key; name one by its fingerprint, as `gpg --list-secret-keys` prints it",
-    )?;
-    Ok(vec![key.parse()?])
-}
-
-/// Looks for the archive's key now.
-pub(super) fn check_key(config: &Config) -> Result<(), BoxError> {
-    signer(config)?.public_key().map(drop).map_err(Into::into)
+fn keys(config: &Config) -> Result<&[SigningKey], BoxError> {
+    let keys = &config.publisher.keys;
+    if keys.is_empty() {
+        return Err(
+            "publisher.keys names no key; name one by its fingerprint, as `gpg --list-secret-keys` prints it"
+                .into(),
+        );
+    }
+    Ok(keys)
 }
 
 /// Returns the builder.
@@ -161,6 +163,7 @@ pub(super) fn builder(config: &Config) -> SbuildBuilder {
             time: limits.time,
             silence: limits.silence,
             log: limits.output,
+            results: config.builder.results,
             ..BuildLimits::default()
         },
     })

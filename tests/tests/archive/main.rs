@@ -5,6 +5,7 @@
     reason = "these tests play the part of the outside world"
 )]
 
+mod generations;
 mod interruption;
 mod world;
 
@@ -198,16 +199,18 @@ fn a_refusal_names_the_suite_and_version_that_own_the_file() {
 }
 
 #[test]
-fn a_binary_package_of_another_source_is_refused_and_its_owner_named() {
+fn a_binary_package_of_another_source_is_refused_in_every_version_and_its_owner_named() {
     let world = World::new();
     let archive = world.archive();
     // The source package hello-doc makes a binary package hello-doc, as hello does.
     hello("1.0").publish(&archive, &stable()).unwrap();
-    for version in ["1.0", "1.1"] {
-        let refused = Sample::new("hello-doc", version, "").publish(&archive, &stable()).unwrap_err();
-        assert!(matches!(refused, PublishError::Conflict { .. }), "{refused:?}");
-        assert!(refused.to_string().contains("hello-doc of the source package hello;"), "{refused}");
+    let before = (world.in_release("stable"), files(archive.directory()));
+    for version in ["0.9", "1.0", "1.1"] {
+        let refused = Sample::new("hello-doc", version, "").publish(&archive, &stable());
+        assert!(matches!(refused, Err(PublishError::Owned { .. })), "{refused:?}");
     }
+    assert!(before == (world.in_release("stable"), files(archive.directory())));
+    Sample::new("hello-doc", "1.1", "").publish(&archive, &unstable()).unwrap();
 }
 
 #[test]
@@ -249,7 +252,7 @@ fn a_suite_that_gains_an_architecture_lists_there_what_runs_anywhere() {
 #[test]
 fn what_no_kept_publication_names_is_removed_and_nothing_else() {
     let world = World::new();
-    let retention = Retention { generations: 2, time: Duration::ZERO };
+    let retention = Retention { generations: 2, time: Duration::ZERO, versions: 0 };
     let archive = world.archive_in("archive", retention);
     hello("1.0").publish(&archive, &unstable()).unwrap();
     archive.copy(&CopyPlan::for_tests(hello("1.0").plan(&stable()), unstable())).unwrap();

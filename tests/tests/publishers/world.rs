@@ -9,7 +9,7 @@ use invirtibuilder_core::policy::PocketSpec;
 use invirtibuilder_core::publisher::Publisher;
 use invirtibuilder_core::publisher::archive::{SignedBy, SuiteSpec};
 use invirtibuilder_core::publisher::tool::{ToolPublisher, ToolSpec};
-use invirtibuilder_core::signer::{Fingerprint, GpgSigner};
+use invirtibuilder_core::signer::{GpgSigner, SigningKey};
 use invirtibuilder_core::states::CopyPlan;
 use invirtibuilder_tests::apt::Apt;
 
@@ -40,7 +40,7 @@ pub(crate) struct World {
     directory: Option<tempfile::TempDir>,
     pub(crate) root: PathBuf,
     pub(crate) tool: Tool,
-    keys: Vec<Fingerprint>,
+    keys: Vec<SigningKey>,
 }
 
 impl World {
@@ -49,7 +49,7 @@ impl World {
         let root = temporary.path().to_owned();
         let key = GpgSigner::generate(&root.join("gpg"), "The archive <archive@example.org>").unwrap();
         std::fs::write(root.join("fingerprint"), key.as_str()).unwrap();
-        Self { directory: Some(temporary), root, tool, keys: vec![key] }
+        Self { directory: Some(temporary), root, tool, keys: vec![key.into()] }
     }
 
     /// Opens the world that another process made.
@@ -60,7 +60,8 @@ impl World {
 
     /// Adds a key that signs beside the first.
     pub(crate) fn add_key(&mut self) {
-        self.keys.push(GpgSigner::generate(&self.root.join("gpg"), "The next <next@example.org>").unwrap());
+        self.keys
+            .push(GpgSigner::generate(&self.root.join("gpg"), "The next <next@example.org>").unwrap().into());
     }
 
     pub(crate) fn suites() -> Vec<SuiteSpec> {

@@ -1,6 +1,7 @@
 //! From what a suite is to what the configuration says that it should be.
 
 use super::entries::{self, Entries};
+use super::generations::Reason;
 use super::release::{IndexPath, Kind, Release};
 use super::stanza::Stanza;
 use super::suite::{Descriptions, SuiteSpec};
@@ -18,9 +19,8 @@ impl Archive {
             Some(release) => self.remade(suite, release)?,
             None => Entries::new(),
         };
-        let replacement =
-            Replacement { scope: Scope::Indices, entries, files: Vec::new(), paths: Vec::new() };
-        self.switch(&current, replacement)
+        let (files, paths, reason) = (Vec::new(), Vec::new(), Reason::configuration());
+        self.switch(&current, Replacement { scope: Scope::Indices, entries, files, paths, reason }).map(drop)
     }
 
     /// Returns the entries of the indices that the suite lacks, or that the configuration wants otherwise.

@@ -1,5 +1,7 @@
 //! From built packages to a suite's next indices: what may be published, and where its files lie.
 
+use std::collections::BTreeSet;
+
 use super::entries::{self, Entries};
 use super::pool::{self, Present, Upload};
 use super::release::Kind;
@@ -10,10 +12,14 @@ use crate::durable;
 use crate::error::PublishError;
 use crate::names::Suite;
 use crate::policy::Held;
+use crate::publisher::Generation;
 use crate::states::{BuildArtifacts, BuildPlan};
 
 impl Archive {
-    pub(super) fn publish_artifacts(&self, artifacts: &BuildArtifacts) -> Result<(), PublishError> {
+    pub(super) fn publish_artifacts(
+        &self,
+        artifacts: &BuildArtifacts,
+    ) -> Result<Option<Generation>, PublishError> {
         let plan = artifacts.plan();
         let suite = self.suite(plan.suite())?;
         let uploads = pool::uploads(artifacts).map_err(|problem| unfit(plan, problem))?;
@@ -29,7 +35,8 @@ impl Archive {
             && moved(&fresh, &home, directory) == held
             && matches!(pool::compare(&self.directory.join(directory), &uploads)?, Present::Missing(it) if it.is_empty())
         {
-            return Ok(self.confirm(&suite.suite)?);
+            self.confirm(&suite.suite)?;
+            return Ok(self.generation_of(&suite.suite, plan.package(), &plan.job().id)?);
         }
         self.check_conflicts(suite, plan, &uploads)?;
 
@@ -56,8 +63,9 @@ impl Archive {
         // A file that an interrupted publication left may have a name that was never synced.
         durable::sync_directory(&path).map_err(ArchiveError::from)?;
         let paths = uploads.iter().map(|it| format!("{directory}/{}", it.artifact.name)).collect();
+        let reason = super::switch::reason(plan, &held);
         let scope = Scope::Source(plan.package(), held);
-        Ok(self.switch(&current, Replacement { scope, entries, files, paths })?)
+        Ok(self.switch(&current, Replacement { scope, entries, files, paths, reason })?)
     }
 
     /// Refuses other bytes under a name that a suite serves for good.
@@ -107,8 +115,8 @@ impl Archive {
         Ok(Some((held, files)))
     }
 
-    /// Refuses a binary package that the suite serves of another source package: whoever gets a package may not
-    /// depend on which of the two was published last.
+    /// Refuses a binary package that the suite serves of another source package, wherever and in whatever version:
+    /// whoever gets a package may not depend on which of the two was published last.
     pub(super) fn check_owners(
         &self,
         current: &Current<'_>,
@@ -116,18 +124,21 @@ impl Archive {
         entries: &Entries,
     ) -> Result<(), PublishError> {
         let Some(release) = &current.release else { return Ok(()) };
-        for (path, stanzas) in entries.iter().filter(|it| it.0.is_binary()) {
+        let binaries = entries.iter().filter(|it| it.0.is_binary()).flat_map(|it| it.1);
+        let names: BTreeSet<&str> = binaries.map(|it| it.key.name()).collect();
+        for path in release.indices().iter().filter(|it| it.is_binary()) {
             let Some(table) = self.table_of(&current.suite.suite, release, path)? else { continue };
-            let keys = table.blocks.iter().flat_map(|it| &it.keys);
-            for key in keys.filter(|it| it.source() != plan.package().as_str()) {
-                if stanzas.iter().any(|it| it.key.name() == key.name()) {
-                    let (name, owner) = (key.name(), key.source());
-                    let problem = format!(
-                        "it serves {name} of the source package {owner}; publish a version of {owner} without it first"
-                    );
-                    return Err(conflict(plan, problem));
-                }
-            }
+            let is_taken = |it: &&super::stanza::Key| {
+                it.source() != plan.package().as_str() && names.contains(it.name())
+            };
+            let Some(key) = table.blocks.iter().flat_map(|it| &it.keys).find(is_taken) else { continue };
+            let damaged = |e| ArchiveError::damaged(&self.suite_directory(&current.suite.suite), e);
+            return Err(PublishError::Owned {
+                suite: plan.suite().clone(),
+                package: plan.package().clone(),
+                binary: key.name().parse().map_err(damaged)?,
+                owner: key.source().parse().map_err(damaged)?,
+            });
         }
         Ok(())
     }

@@ -110,6 +110,17 @@ impl Archive {
         Ok(Some(self.recover(suite, release, path, listed)?.table))
     }
 
+    /// Reads all paragraphs of one index; none if the release does not have it.
+    pub(super) fn stanzas_of(
+        &self,
+        suite: &Suite,
+        release: &Release,
+        path: &IndexPath,
+    ) -> Result<Vec<Stanza>, ArchiveError> {
+        let damaged = |e| ArchiveError::damaged(&self.suite_directory(suite), e);
+        self.published(suite, release, path)?.all().map_err(damaged)
+    }
+
     /// Reads the paragraphs of a source package in one index, and little more than them.
     pub(super) fn lookup(
         &self,

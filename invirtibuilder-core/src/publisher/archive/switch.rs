@@ -6,18 +6,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
 
 use super::entries::Entries;
+use super::generations::{Cause, Changed, PoolFiles, Reason};
 use super::index::{Built, Change, Published, Sum};
-use super::release::{IndexPath, Listed, Release};
-use super::retention::{Record, Records};
+use super::release::{IndexPath, Kind, Listed, Release};
 use super::stanza::Stanza;
 use super::{Archive, ArchiveError, SuiteSpec};
 use crate::durable::{self, NewFile};
 use crate::names::{PackageName, Suite};
+use crate::publisher::Generation;
+use crate::states::BuildPlan;
 
 /// What should become of a suite.
 #[derive(Debug)]
@@ -29,6 +30,16 @@ pub(super) struct Replacement<'a> {
     pub(super) files: Vec<NewFile>,
     /// Their paths, and those of files that are there already.
     pub(super) paths: Vec<String>,
+    /// Why, and what changes, for the record.
+    pub(super) reason: Reason,
+}
+
+/// Says for the record what a job changes, of a package of which the suite has `held`.
+pub(super) fn reason(plan: &BuildPlan, held: &Entries) -> Reason {
+    let source = held.iter().find(|it| it.0.kind == Kind::Source).and_then(|it| it.1.first());
+    let old = source.and_then(Stanza::held).map(|it| it.version);
+    let changes = vec![Changed { package: plan.package().clone(), old, new: Some(plan.version().clone()) }];
+    Reason { cause: Cause::Job, job: Some(plan.job().id.clone()), changes }
 }
 
 /// What the entries of a replacement take the place of.
@@ -77,24 +88,24 @@ impl Archive {
         Ok(entries)
     }
 
-    /// Replaces what a suite serves of a source package. The caller holds the lock.
+    /// Replaces what a suite serves of a source package, and returns the new generation. The caller holds the lock.
     pub(super) fn switch(
         &self,
         current: &Current<'_>,
         replacement: Replacement<'_>,
-    ) -> Result<(), ArchiveError> {
+    ) -> Result<Option<Generation>, ArchiveError> {
         let suite = current.suite;
         let built = self.build(current, &replacement)?;
         let directory = self.suite_directory(&suite.suite);
         let listed = list(current, &built);
         let now = Timestamp::now();
-        let release = Release::next(suite, current.release.as_ref(), now, listed);
+        let release = Release::next(suite, current.release.as_ref(), now, listed).valid_for(self.valid_for);
         let text = release.to_text();
         let signed = self.signer.sign(&text)?;
 
-        let record = record(current, &replacement, &release);
+        let files = record(&replacement);
         let mut first = replacement.files;
-        first.push(self.records.stage(suite.suite.as_str(), now, &record)?);
+        first.push(self.records.stage(&suite.suite, &release, &signed.inline, replacement.reason, files)?);
         let mut links: Vec<(PathBuf, PathBuf)> = Vec::new();
         for (path, index) in &built {
             for (ending, sum, bytes) in [(".gz", &index.gz_sum, &index.gz), (".xz", &index.xz_sum, &index.xz)]
@@ -106,28 +117,13 @@ impl Archive {
             }
             first.push(stage(&self.table_path(&index.gz_sum.sha256), index.table.to_text().as_bytes())?);
         }
-        durable::create_directory(&directory)?;
-        let second = vec![
-            stage(&directory.join("Release.gpg"), &signed.detached)?,
-            stage(&directory.join("Release"), text.as_bytes())?,
-        ];
-        let last = stage(&directory.join("InRelease"), &signed.inline)?;
-        keep_times_apart(&directory.join("InRelease"), &last)?;
-
-        // All space is taken and everything is signed. From here on there are only syncs and renames.
-        durable::commit_all(first)?;
-        durable::link_all(links.iter().map(|it| (it.0.as_path(), it.1.as_path())))?;
-        durable::commit_all(second)?;
-        last.commit()?;
+        self.commit_release(&suite.suite, &text, &signed, first, &links)?;
 
         for index in built.into_values() {
             self.remember(&index.gz_sum.sha256, &Arc::new(index.table));
         }
-        if let Err(error) = self.expire(&suite.suite, now) {
-            let error: &dyn std::error::Error = &error;
-            tracing::warn!(error, "superseded files were not removed; the next publication tries again");
-        }
-        Ok(())
+        self.settle(&suite.suite, &release);
+        Ok(release.generation)
     }
 
     /// Makes the indices that change, side by side.
@@ -178,64 +174,14 @@ impl Archive {
     pub(super) fn confirm(&self, suite: &Suite) -> Result<(), ArchiveError> {
         Ok(durable::sync_directory(&self.suite_directory(suite))?)
     }
-
-    /// Removes what no index and no kept record names any longer.
-    fn expire(&self, suite: &Suite, now: Timestamp) -> Result<(), ArchiveError> {
-        let expired = self.records.expired(suite.as_str(), now)?;
-        if expired.is_empty() {
-            return Ok(());
-        }
-        let Record { mut indices, mut pool } = Records::read(&expired)?;
-        let kept = Records::read(&self.records.kept(&expired)?)?;
-        indices.retain(|it| !kept.indices.contains(it));
-        pool.retain(|path, _| !kept.pool.contains_key(path));
-        for suite in self.served_suites()? {
-            let Some(release) = self.release(&suite)? else { continue };
-            let below = format!("dists/{suite}");
-            for file in &release.files {
-                indices.remove(&format!("{below}/{}", file.by_hash()));
-            }
-            let sources: BTreeSet<String> = pool.values().cloned().collect();
-            for path in release.indices().iter().filter(|it| it.names_files()) {
-                for source in sources.iter().filter_map(|it| it.parse().ok()) {
-                    let entries = self.lookup(&suite, &release, path, &source)?;
-                    for file in entries.iter().flat_map(Stanza::files) {
-                        pool.remove(&file.path);
-                    }
-                }
-            }
-        }
-        let tables = indices.iter().filter_map(|it| it.rsplit('/').next()).map(|it| self.table_path(it));
-        let files = indices.iter().chain(pool.keys()).map(|it| self.directory.join(it));
-        let gone: Vec<PathBuf> = files.chain(tables).chain(expired.iter().cloned()).collect();
-        Ok(durable::remove_all(gone.iter().map(PathBuf::as_path))?)
-    }
-
-    /// Returns all suites on disk, also those that are no longer configured: their readers count too.
-    fn served_suites(&self) -> Result<Vec<Suite>, ArchiveError> {
-        let path = self.directory.join("dists");
-        let entries = std::fs::read_dir(&path).map_err(ArchiveError::read(&path))?;
-        let mut suites = Vec::new();
-        for entry in entries {
-            let name = entry.map_err(ArchiveError::read(&path))?.file_name();
-            suites.extend(name.to_str().and_then(|it| it.parse().ok()));
-        }
-        Ok(suites)
-    }
 }
 
-/// Notes what a publication makes superfluous, and what it adds.
-fn record(current: &Current<'_>, replacement: &Replacement<'_>, release: &Release) -> Record {
-    let mut record = Record::default();
-    let below = format!("dists/{}", current.suite.suite);
-    let all = current.release.iter().chain([release]).flat_map(|it| &it.files);
-    record.indices.extend(all.map(|it| format!("{below}/{}", it.by_hash())));
-    if let Scope::Source(source, held) = &replacement.scope {
-        let files = held.values().chain(replacement.entries.values()).flatten().flat_map(Stanza::files);
-        let paths = files.map(|it| it.path).chain(replacement.paths.iter().cloned());
-        record.pool.extend(paths.map(|it| (it, source.to_string())));
-    }
-    record
+/// Returns the files that a publication takes the place of, and those that it is about to add.
+fn record(replacement: &Replacement<'_>) -> (PoolFiles, PoolFiles) {
+    let Scope::Source(source, held) = &replacement.scope else { return (PoolFiles::new(), PoolFiles::new()) };
+    let of_source = |path: String| (path, source.to_string());
+    let before = held.values().flatten().flat_map(Stanza::files).map(|it| of_source(it.path));
+    (before.collect(), replacement.paths.iter().cloned().map(of_source).collect())
 }
 
 /// Returns the files of the next `Release`: those of the new indices, and of the others as they were.
@@ -258,21 +204,9 @@ fn list(current: &Current<'_>, built: &BTreeMap<IndexPath, Built>) -> Vec<Listed
     listed
 }
 
-fn stage(path: &Path, bytes: &[u8]) -> Result<NewFile, ArchiveError> {
+pub(super) fn stage(path: &Path, bytes: &[u8]) -> Result<NewFile, ArchiveError> {
     durable::create_directory(path.parent().unwrap_or(path))?;
     let mut file = NewFile::create(path)?;
     file.write_all(bytes).map_err(ArchiveError::write(path))?;
     Ok(file)
-}
-
-/// Gives the new file a later second than the old one has: HTTP compares times by the second, and a reader that
-/// asks for what is newer than what it has must be told of a second publication in the same second.
-fn keep_times_apart(old: &Path, new: &NewFile) -> Result<(), ArchiveError> {
-    let Ok(before) = old.metadata().and_then(|it| it.modified()) else { return Ok(()) };
-    let seconds =
-        |time: SystemTime| time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
-    if seconds(before) >= seconds(SystemTime::now()) {
-        new.set_modified(before + Duration::from_secs(1))?;
-    }
-    Ok(())
 }

@@ -20,7 +20,6 @@ use crate::job::Artifact;
 use crate::names::{Component, PackageName};
 use crate::process::{Command, ProcessError};
 use crate::publisher::archive::Upgrades;
-use crate::signer::Fingerprint;
 
 const PROGRAM: &str = "aptly";
 
@@ -44,7 +43,7 @@ impl Tool for Aptly {
     }
 
     fn configuration(&self, place: &Place<'_>) -> String {
-        let keys: Vec<&str> = place.spec.keys.iter().map(Fingerprint::as_str).collect();
+        let keys: Vec<String> = place.spec.keys.iter().map(ToString::to_string).collect();
         let components: Vec<&str> = place.suite.all_components().map(AsRef::as_ref).collect();
         let (contents, description) = (place.suite.contents, description(place));
         format!("{components:?} {contents} {description:?} {keys:?}")

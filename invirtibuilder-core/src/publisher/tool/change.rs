@@ -302,10 +302,17 @@ impl ToolPublisher {
 /// Refuses a binary package that the suite has from another source package.
 fn check_owners(served: &Served, plan: &BuildPlan, upload: &Upload) -> Result<(), PublishError> {
     for theirs in served.binaries().map_err(ToolError::from)? {
-        let (name, source) = (theirs.field("Package").unwrap_or_default(), theirs.source());
-        let is_ours = upload.binaries.iter().any(|it| it.control.package().as_str() == name);
-        if is_ours && source != plan.package().as_str() {
-            return Err(conflict(plan, format!("it serves {name} of the source package {source}")));
+        let (name, owner) = (theirs.field("Package").unwrap_or_default(), theirs.source());
+        let Some(ours) = upload.binaries.iter().find(|it| it.control.package().as_str() == name) else {
+            continue;
+        };
+        if owner != plan.package().as_str() {
+            return Err(PublishError::Owned {
+                suite: plan.suite().clone(),
+                package: plan.package().clone(),
+                binary: ours.control.package().clone(),
+                owner: owner.parse().map_err(|e| PublishError::Backend(Box::new(e)))?,
+            });
         }
     }
     Ok(())

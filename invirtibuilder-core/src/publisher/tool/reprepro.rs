@@ -24,7 +24,6 @@ use crate::job::Artifact;
 use crate::names::Component;
 use crate::process::Command;
 use crate::publisher::archive::Upgrades;
-use crate::signer::Fingerprint;
 
 const PROGRAM: &str = "reprepro";
 
@@ -43,7 +42,7 @@ impl Tool for Reprepro {
     fn configuration(&self, place: &Place<'_>) -> String {
         let suite = place.suite;
         let architectures: Vec<&str> = suite.architectures.iter().map(AsRef::as_ref).collect();
-        let keys: Vec<&str> = place.spec.keys.iter().map(Fingerprint::as_str).collect();
+        let keys: Vec<String> = place.spec.keys.iter().map(ToString::to_string).collect();
         let components = suite.all_components().map(AsRef::as_ref).collect::<Vec<&str>>().join(" ");
         let yes = |it: bool| if it { "yes".to_owned() } else { String::new() };
         let fields = [
@@ -158,6 +157,11 @@ impl Tool for Reprepro {
 
 impl Reprepro {
     fn write_configuration(&self, place: &Place<'_>, number: u64) -> Result<(), ToolError> {
+        if let Some(key) = place.spec.keys.iter().find(|it| it.exactly) {
+            return Err(ToolError::Unsupported(format!(
+                "reprepro leaves to gpg which subkey signs, so it cannot sign with {key}; remove the exclamation mark"
+            )));
+        }
         let directory = place.directory(number).join("conf");
         durable::create_directory(&directory)?;
         Ok(durable::write(&directory.join("distributions"), self.configuration(place).as_bytes())?)

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::ToolError;
 use super::served::transfer;
-use crate::control::{BinaryControl, SourceControl, hash_file};
+use crate::control::{BinaryControl, SourceControl};
 use crate::durable::{self, NewFile};
 use crate::job::Artifact;
 use crate::names::{Component, FileName};
@@ -82,11 +82,11 @@ impl Staged {
         let (mut dsc, mut binaries) = (None, Vec::new());
         for file in files {
             let to = directory.join(file.name.as_str());
-            copy(file, &to)?;
+            let size = copy(file, &to)?;
             if file.name.as_str().ends_with(".dsc") {
                 dsc = Some(to);
             } else if [".deb", ".udeb", ".ddeb"].iter().any(|it| file.name.as_str().ends_with(it)) {
-                binaries.push(BinaryControl::read(directory, hash_file(&to, file.name.clone())?)?);
+                binaries.push(BinaryControl::read_known(&to, &file.name, size, &file.sha256)?);
             }
         }
         let damaged = || ToolError::Damaged {
@@ -166,10 +166,11 @@ fn listed(list: &str, package: &str) -> (String, String) {
     found.map_or_else(|| (SECTION.to_owned(), PRIORITY.to_owned()), |it| it.1.clone())
 }
 
-fn copy(file: &Source, to: &Path) -> Result<(), ToolError> {
+/// Copies a file and returns its size.
+fn copy(file: &Source, to: &Path) -> Result<u64, ToolError> {
     let mut from = File::open(&file.from).map_err(ToolError::read(&file.from))?;
     let mut new = NewFile::create(to)?;
-    let (sha256, _) = transfer(&mut from, &mut new).map_err(|source| ToolError::Copy {
+    let (sha256, size) = transfer(&mut from, &mut new).map_err(|source| ToolError::Copy {
         from: file.from.clone(),
         to: to.to_owned(),
         source,
@@ -177,7 +178,8 @@ fn copy(file: &Source, to: &Path) -> Result<(), ToolError> {
     if sha256 != file.sha256 {
         return Err(ToolError::Changed { path: file.from.clone() });
     }
-    Ok(new.commit()?)
+    new.commit()?;
+    Ok(size)
 }
 
 #[cfg(test)]
