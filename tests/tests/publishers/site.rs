@@ -37,6 +37,11 @@ fn from_commit_to_apt(tool: Tool) {
     assert!(prod.get(&["--simulate", "install", "hello"]).ok().contains("Inst hello (1.0"));
     site.assert_agreement();
 
+    // What only the native archive can do is refused, with the reason.
+    let refused = site.cli(&["archive", "refresh"]);
+    assert_ne!(refused.code, Some(0));
+    refused.says(&[tool.name(), "keeps no generations"]);
+
     // Back and forth where that is allowed.
     let second = hello.publishable(&site, "1.1");
     for (commit, version) in [(&second, "1.1"), (&first, "1.0")] {
