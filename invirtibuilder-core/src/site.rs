@@ -18,7 +18,7 @@ use crate::pipeline::{Gate, Observer, Pipeline};
 use crate::pocket::Pocket;
 use crate::pocket::git::GitSite;
 use crate::policy::{Access, Head, Held, PocketSpec, Rejection, Verdict, Violation};
-use crate::publisher::archive::{Archive, SignedBy};
+use crate::publisher::archive::Archive;
 use crate::queue::{Cancellation, Queue, Submission};
 use crate::repository::{self, Imported, RepositoryError};
 use crate::verify::{Difference, differences};
@@ -26,8 +26,11 @@ use crate::worker::{Worker, WorkerError};
 
 mod access;
 mod check;
+mod clients;
 mod exit;
 mod init;
+mod keyring;
+mod keys;
 mod parts;
 mod rollback;
 
@@ -35,6 +38,7 @@ pub use access::Action;
 pub use check::check;
 pub use exit::Exit;
 pub use init::{InitError, Made, NewSiteOptions, initialize};
+pub use keyring::{KeyringSubmitted, SubmittedTo};
 pub use parts::push_policy;
 
 /// Everything that a call to a site can fail with.
@@ -390,15 +394,6 @@ impl Site {
             job.request.pocket == difference.pocket && job.request.package == difference.package
         };
         Ok(found.iter().any(|difference| running.iter().any(|state| explains(state, difference))))
-    }
-
-    /// Returns the text of the `.sources` file with which apt uses a pocket (sources.list(5)).
-    ///
-    /// `uri` is where clients find the archive; without one it is the archive's directory, as a `file:` URI.
-    pub fn sources(&self, pocket: &PocketName, uri: Option<&str>) -> Result<String, SiteError> {
-        let spec = self.backend(pocket)?.spec();
-        let own = format!("file:{}", self.config.paths.archive.display());
-        Ok(self.archive.sources(&spec.suite, uri.unwrap_or(&own), &SignedBy::Inline)?)
     }
 
     /// Makes a package's repository, empty or with the branches and tags of another. Its hooks call this

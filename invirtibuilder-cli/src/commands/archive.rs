@@ -6,6 +6,7 @@ use super::Answer;
 use crate::context::Context;
 
 mod expire;
+mod keyring;
 mod refresh;
 mod rollback;
 mod snapshot;
@@ -19,6 +20,7 @@ pub(crate) enum Command {
     Rollback(rollback::Arguments),
     Expire(expire::Arguments),
     Refresh(refresh::Arguments),
+    Keyring(keyring::Arguments),
 }
 
 pub(crate) fn run(command: Command, context: &Context) -> Answer {
@@ -28,5 +30,6 @@ pub(crate) fn run(command: Command, context: &Context) -> Answer {
         Command::Rollback(arguments) => rollback::run(&arguments, context),
         Command::Expire(arguments) => expire::run(&arguments, context),
         Command::Refresh(arguments) => refresh::run(&arguments, context),
+        Command::Keyring(arguments) => keyring::run(&arguments, context),
     }
 }

@@ -11,7 +11,7 @@ use super::tree::Node;
 use super::{Base, Host, Release, default_architectures};
 use crate::access::Acl;
 use crate::names::{Architecture, BaseName, Component, PocketName};
-use crate::policy::{CopyFrom, PocketSpec, Policy, Trust};
+use crate::policy::{BinaryVersions, CopyFrom, PocketSpec, Policy, Trust};
 use crate::publisher::archive::Upgrades;
 
 /// A pocket as the configuration describes it.
@@ -68,6 +68,8 @@ fn read_pocket(name: PocketName, mut section: Section<'_>, context: &Context<'_>
         allow_backtracking: section.value("allow_backtracking").and_then(|it| it.boolean()).unwrap_or(false),
         copy_from: read_copy_from(&mut section, &name, context.names),
         trust: read_trust(&mut section),
+        binary_versions: read_binary_versions(&mut section),
+        may_replace: section.value("may_replace").map(|it| it.list()).unwrap_or_default().into_iter().collect(),
     };
     if policy.trust == Trust::None && !policy.allow_backtracking {
         section.place().key("trust").report(
@@ -169,6 +171,18 @@ fn read_trust(section: &mut Section<'_>) -> Trust {
         Some(other) => {
             value.place.report(format!("{other:?} is not a trust; write none or full"));
             Trust::Full
+        }
+    }
+}
+
+fn read_binary_versions(section: &mut Section<'_>) -> BinaryVersions {
+    let Some(value) = section.value("binary_versions") else { return BinaryVersions::Same };
+    match value.text() {
+        Some("any") => BinaryVersions::Any,
+        Some("same") | None => BinaryVersions::Same,
+        Some(other) => {
+            value.place.report(format!("{other:?} is not a rule for versions; write same or any"));
+            BinaryVersions::Same
         }
     }
 }

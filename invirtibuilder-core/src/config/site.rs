@@ -5,12 +5,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::acls::read_lists;
+use super::keys::{read_keyring_package, read_keys};
 use super::pockets::{Pocket, read_pockets};
 use super::section::{Place, Problems, Section, Value};
 use super::tree::Node;
 use super::units::{parse_duration, parse_size};
 use super::{Base, Builder, Config, DEFAULT_ROOT, Host, Paths, Publisher, Tagger};
 use crate::names::{BaseName, BranchName, Component};
+use crate::pipeline::MAX_RESULTS;
 use crate::policy::PocketSpec;
 use crate::process::Limits;
 use crate::publisher::archive::{Descriptions, Retention};
@@ -229,34 +231,41 @@ fn read_builder(mut section: Section<'_>) -> Builder {
     let mut limits = section.section("limits");
     let time = read_duration(&mut limits, "time").unwrap_or(Duration::from_secs(2 * 60 * 60));
     let silence = read_duration(&mut limits, "silence").unwrap_or(Duration::from_secs(20 * 60));
-    let log = limits.value("log").and_then(|it| it.place.take(parse_size(it.text()?)));
+    let mut size = |key| limits.value(key).and_then(|it| it.place.take(parse_size(it.text()?)));
+    let (log, results) = (size("log"), size("results").unwrap_or(MAX_RESULTS));
     for key in ["disk", "memory", "processes"] {
         limits.not_yet(key);
     }
     limits.finish();
     section.finish();
-    Builder { user, limits: Limits { time, silence, output: log.unwrap_or(64 << 20) } }
+    Builder { user, limits: Limits { time, silence, output: log.unwrap_or(64 << 20) }, results }
 }
 
 fn read_publisher(mut section: Section<'_>) -> Publisher {
     section.backend("archive");
-    let key = section.value("key").and_then(|value| {
-        let text = value.text()?.replace(' ', "").to_ascii_uppercase();
-        if !matches!(text.len(), 40 | 64) || !text.bytes().all(|c| c.is_ascii_hexdigit()) {
-            value.place.report("it is not a full fingerprint of 40 or 64 hexadecimal digits; `gpg --list-keys --with-colons` prints it as fpr");
-        }
-        Some(text)
-    });
+    let keys = read_keys(&mut section);
     let mut line = |key| section.line(key).unwrap_or_else(|| "Invirtibuilder".to_owned());
     let (origin, label) = (line("origin"), line("label"));
     let changelogs = section.line("changelogs");
     let contents = section.value("contents").and_then(|it| it.boolean()).unwrap_or(false);
     let descriptions = read_descriptions(&mut section);
     let debug = read_debug(&mut section);
+    let keyring_package = read_keyring_package(&mut section, &origin);
     let retention = read_retention(section.section("retention"));
     let valid_for = read_duration(&mut section, "valid_for");
     section.finish();
-    Publisher { key, origin, label, retention, valid_for, changelogs, contents, descriptions, debug }
+    Publisher {
+        keys,
+        keyring_package,
+        origin,
+        label,
+        retention,
+        valid_for,
+        changelogs,
+        contents,
+        descriptions,
+        debug,
+    }
 }
 
 fn read_descriptions(section: &mut Section<'_>) -> Descriptions {

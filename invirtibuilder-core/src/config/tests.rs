@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::access::{Member, Pattern};
-use crate::policy::{CopyFrom, Trust};
+use crate::policy::{BinaryVersions, CopyFrom, Trust};
 
 const MISSION: &str = "\
 build:
@@ -143,6 +143,33 @@ fn an_untrusted_pocket_must_not_make_tags_that_reserve_versions() {
         ]
     );
     accepted(&with_pocket("      acl: [a@B]\n      trust: none\n      allow_backtracking: yes\n"));
+}
+
+#[test]
+fn what_a_build_may_leave_is_strict_unless_a_pocket_says_otherwise() {
+    let policy = |lines: &str| {
+        let config = accepted(&with_pocket(&format!("      acl: [a@B]\n{lines}")));
+        config.pockets.into_values().next().unwrap().policy
+    };
+    assert_eq!(policy("").binary_versions, BinaryVersions::Same);
+    assert!(policy("").may_replace.is_empty());
+    let lax = policy("      binary_versions: any\n      may_replace: [bash, libc6]\n");
+    assert_eq!(lax.binary_versions, BinaryVersions::Any);
+    assert_eq!(lax.may_replace, ["bash", "libc6"].map(|it| it.parse().unwrap()).into());
+    let wrong = "      acl: [a@B]\n      binary_versions: newest\n      may_replace: [Bash]\n";
+    let lines = refused(&with_pocket(wrong));
+    assert_eq!(
+        lines[0],
+        "site.yaml:5: build.pockets.dev.binary_versions: \"newest\" is not a rule for versions; write same or any"
+    );
+    assert!(
+        lines[1].starts_with(
+            "site.yaml:6: build.pockets.dev.may_replace[0]: \"Bash\" is not a valid package name"
+        ),
+        "{lines:?}"
+    );
+    assert_eq!(accepted(&with_top("")).builder.results, 4 << 30);
+    assert_eq!(accepted(&with_top("builder: { limits: { results: 1GB } }\n")).builder.results, 1_000_000_000);
 }
 
 #[test]
@@ -285,13 +312,30 @@ fn nothing_private_is_below_the_archive() {
 }
 
 #[test]
+fn the_archive_has_one_key_or_a_list_of_keys_each_once() {
+    let (a, b) = ("A".repeat(40), "B".repeat(40));
+    let keys = |text: &str| accepted(&with_top(&format!("publisher: {{ {text} }}\n"))).publisher.keys;
+    assert_eq!(keys(&format!("keys: [{a}, '{b}!']")), [a.parse().unwrap(), format!("{b}!").parse().unwrap()]);
+    assert_eq!(keys(&format!("key: {a}")), [a.parse().unwrap()]);
+    for (text, problem) in [
+        (format!("key: {a}, keys: [{b}]"), "key is there too, and the two exclude each other"),
+        (format!("keys: [{a}, '{a}!']"), "is there twice"),
+        ("keys: []".to_owned(), "it is empty"),
+        ("keys: [ABCD]".to_owned(), "it is not a full fingerprint"),
+    ] {
+        let error = refused(&with_top(&format!("publisher: {{ {text} }}\n"))).join("\n");
+        assert!(error.contains(problem), "{error}");
+    }
+}
+
+#[test]
 fn texts_that_yaml_takes_for_numbers_must_be_quoted() {
     let key = "1234567890123456789012345678901234567890";
     let error = refused(&with_top(&format!("publisher:\n  key: {key}\n")));
     assert_eq!(error, ["site.yaml:6: publisher.key: it is a number, not a text; write it in quotes"]);
     assert_eq!(
-        accepted(&with_top(&format!("publisher: {{ key: '{key}' }}\n"))).publisher.key.as_deref(),
-        Some(key)
+        accepted(&with_top(&format!("publisher: {{ key: '{key}' }}\n"))).publisher.keys,
+        [key.parse().unwrap()]
     );
 }
 
@@ -371,7 +415,8 @@ fn the_configuration_of_a_new_site_parses_back_to_the_same_values() {
     }
     assert_eq!(config.bases[&new.base].suites, new.base_suites);
     assert_eq!(config.bases[&new.base].mirror, new.mirror);
-    assert_eq!((config.tagger, config.publisher.key), (new.tagger, new.key));
+    let keys: Vec<_> = new.key.iter().map(|it| it.parse().unwrap()).collect();
+    assert_eq!((config.tagger, config.publisher.keys), (new.tagger, keys));
     assert_eq!(config.builder.user, new.builder_user);
     let plain = NewSite {
         mirror: None,
@@ -382,7 +427,7 @@ fn the_configuration_of_a_new_site_parses_back_to_the_same_values() {
         ..new
     };
     let config = accepted(&Config::render_new(&plain));
-    assert_eq!((config.publisher.key, config.builder.user), (None, None));
+    assert_eq!((config.publisher.keys, config.builder.user), (Vec::new(), None));
 }
 
 #[test]

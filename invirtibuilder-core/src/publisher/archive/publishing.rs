@@ -1,5 +1,7 @@
 //! From built packages to a suite's next indices: what may be published, and where its files lie.
 
+use std::collections::BTreeSet;
+
 use super::entries::{self, Entries};
 use super::pool::{self, Present, Upload};
 use super::release::Kind;
@@ -113,8 +115,8 @@ impl Archive {
         Ok(Some((held, files)))
     }
 
-    /// Refuses a binary package that the suite serves of another source package: whoever gets a package may not
-    /// depend on which of the two was published last.
+    /// Refuses a binary package that the suite serves of another source package, wherever and in whatever version:
+    /// whoever gets a package may not depend on which of the two was published last.
     pub(super) fn check_owners(
         &self,
         current: &Current<'_>,
@@ -122,18 +124,21 @@ impl Archive {
         entries: &Entries,
     ) -> Result<(), PublishError> {
         let Some(release) = &current.release else { return Ok(()) };
-        for (path, stanzas) in entries.iter().filter(|it| it.0.is_binary()) {
+        let binaries = entries.iter().filter(|it| it.0.is_binary()).flat_map(|it| it.1);
+        let names: BTreeSet<&str> = binaries.map(|it| it.key.name()).collect();
+        for path in release.indices().iter().filter(|it| it.is_binary()) {
             let Some(table) = self.table_of(&current.suite.suite, release, path)? else { continue };
-            let keys = table.blocks.iter().flat_map(|it| &it.keys);
-            for key in keys.filter(|it| it.source() != plan.package().as_str()) {
-                if stanzas.iter().any(|it| it.key.name() == key.name()) {
-                    let (name, owner) = (key.name(), key.source());
-                    let problem = format!(
-                        "it serves {name} of the source package {owner}; publish a version of {owner} without it first"
-                    );
-                    return Err(conflict(plan, problem));
-                }
-            }
+            let is_taken = |it: &&super::stanza::Key| {
+                it.source() != plan.package().as_str() && names.contains(it.name())
+            };
+            let Some(key) = table.blocks.iter().flat_map(|it| &it.keys).find(is_taken) else { continue };
+            let damaged = |e| ArchiveError::damaged(&self.suite_directory(&current.suite.suite), e);
+            return Err(PublishError::Owned {
+                suite: plan.suite().clone(),
+                package: plan.package().clone(),
+                binary: key.name().parse().map_err(damaged)?,
+                owner: key.source().parse().map_err(damaged)?,
+            });
         }
         Ok(())
     }
