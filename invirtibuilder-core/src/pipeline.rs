@@ -217,7 +217,7 @@ impl Pipeline {
         let halt = |cause| Halt { job: job.id.clone(), cause: Box::new(cause) };
         let (ready, _holds, is_resumed) = match working.claim.checkpoint() {
             Some(checkpoint) => {
-                let holds = self.hold(&concerned(&job, &checkpoint)).map_err(halt)?;
+                let holds = self.hold(&rollback::concerned(&job, &checkpoint)).map_err(halt)?;
                 (self.resume(&working, &checkpoint).map_err(halt)?, holds, true)
             }
             None => match self.prepare(&mut working).and_then(|it| working.go_on(it)) {
@@ -316,22 +316,6 @@ impl Pipeline {
             found: head.cloned(),
         }
         .into())
-    }
-
-    /// Decides while no pocket that is concerned can be rolled back: the job's own, and the one that it is copied
-    /// from, which may be `from`.
-    fn settle(&self, job: &Job, from: Option<&PocketSpec>) -> Result<(Plan, Vec<Hold>), StageError> {
-        let mut from = from.map(|it| it.name.clone());
-        loop {
-            let concerned: Vec<&PocketName> = std::iter::once(&job.request.pocket).chain(&from).collect();
-            let holds = self.hold(&concerned)?;
-            match self.plan(job)? {
-                Plan::Copy(copy) if from.as_ref() != Some(&copy.from().name) => {
-                    from = Some(copy.from().name.clone());
-                }
-                plan => return Ok((plan, holds)),
-            }
-        }
     }
 
     /// Takes up the decision of an earlier worker. Its files are verified again.
@@ -478,15 +462,6 @@ fn give_back(working: Working<'_>, attempts: u32, error: &StageError) -> Result<
     working.claim.give_back(reason.clone(), not_before)?;
     working.observer.given_back(&job, &reason, not_before);
     Ok(Turn::GivenBack(reason))
-}
-
-/// Returns the pockets that a decision needs as they are.
-fn concerned<'a>(job: &'a Job, checkpoint: &'a Checkpoint) -> Vec<&'a PocketName> {
-    let from = match &checkpoint.decision {
-        Decision::Copy { from } => Some(from),
-        Decision::Publish { .. } => None,
-    };
-    std::iter::once(&job.request.pocket).chain(from).collect()
 }
 
 fn checkpoint_of(ready: &Ready, workspace: &Path) -> Result<Checkpoint, VerifyError> {

@@ -213,3 +213,26 @@ fn a_rollback_that_is_killed_at_any_change_of_a_file_is_completed_by_whoever_com
     }
     assert!(killed * 10 >= tried.len() * 7, "only {killed} of {} were killed", tried.len());
 }
+
+#[test]
+fn a_worker_that_runs_keeps_what_it_serves_valid() {
+    let site = Site::new();
+    site.configure(|text| text.replacen("publisher:\n", "publisher:\n  valid_for: 6s\n", 1));
+    let (_, one) = Package::hosted(&site, "hello", "1");
+    publish(&site, "dev", "hello", &one);
+    let apt = Apt::of_pocket(&site, "dev");
+    let mut worker = site.cli_command(&["work"]).spawn().unwrap();
+    // Longer than any signature is valid: what is tested is the passing of time.
+    std::thread::sleep(std::time::Duration::from_secs(9));
+    let updated = apt.update();
+    worker.kill().unwrap();
+    worker.wait().unwrap();
+    updated.ok();
+    std::thread::sleep(std::time::Duration::from_secs(8));
+    let expired = apt.update();
+    assert!(expired.code != Some(0) && expired.stderr.contains("expired"), "{expired:?}");
+    assert_eq!(site.json(&["archive", "refresh"]).as_array().unwrap().len(), 2);
+    apt.update().ok();
+    let generations = site.json(&["archive", "snapshot", "dev"]);
+    assert_eq!(generations.as_array().unwrap().len(), 2, "no signature is a generation");
+}

@@ -19,8 +19,8 @@ pub(crate) enum Command {
     Snapshot(snapshot::Arguments),
     Rollback(rollback::Arguments),
     Expire(expire::Arguments),
-    Refresh(refresh::Arguments),
     Keyring(keyring::Arguments),
+    Refresh(refresh::Arguments),
 }
 
 pub(crate) fn run(command: Command, context: &Context) -> Answer {
@@ -29,7 +29,7 @@ pub(crate) fn run(command: Command, context: &Context) -> Answer {
         Command::Snapshot(arguments) => snapshot::run(&arguments, context),
         Command::Rollback(arguments) => rollback::run(&arguments, context),
         Command::Expire(arguments) => expire::run(&arguments, context),
-        Command::Refresh(arguments) => refresh::run(&arguments, context),
         Command::Keyring(arguments) => keyring::run(&arguments, context),
+        Command::Refresh(arguments) => refresh::run(&arguments, context),
     }
 }

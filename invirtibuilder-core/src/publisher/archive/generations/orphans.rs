@@ -51,9 +51,13 @@ impl Archive {
         let is_ours = |it: &&str| {
             it.starts_with("pool/") || (it.starts_with("dists/") && it.contains("/by-hash/SHA256/"))
         };
-        let orphans: BTreeSet<String> =
+        let mut orphans: BTreeSet<String> =
             relative.filter(is_ours).filter(|it| !named.contains(*it)).map(str::to_owned).collect();
 
+        // What another program serves here names files that this one cannot know of.
+        if super::list(&self.directory.join("dists"))?.len() != looked.len() {
+            orphans.clear();
+        }
         let known = self.read_seen();
         let seen: BTreeMap<&String, Timestamp> =
             orphans.iter().map(|it| (it, known.get(it).copied().unwrap_or(now))).collect();
