@@ -108,11 +108,10 @@ impl Site {
     /// It is signed before the work begins, too, if it is due: many short runs are as good as a long one. What goes
     /// wrong with that is logged, and tried again.
     pub fn while_fresh<T>(&self, stop: &Stop, work: impl FnOnce() -> T) -> T {
-        if self.config.publisher.valid_for.is_none() {
-            return work();
-        }
         self.refresh_and_log();
-        let Ok(done) = Stop::new() else { return work() };
+        let Some(done) = self.config.publisher.valid_for.and_then(|_| Stop::new().ok()) else {
+            return work();
+        };
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 while self.sleep_until_due(stop, &done) {
