@@ -288,7 +288,9 @@ fn check_releases(backend: PublisherBackend, pockets: &[Pocket], top: &Place<'_>
     for Pocket { spec, release, .. } in pockets {
         let place = top.key("build").key("pockets").key(spec.name.as_str()).key("release");
         let name = backend.as_str();
-        if backend != PublisherBackend::Archive && release.codename.as_ref().is_some_and(|it| *it != spec.suite) {
+        if backend != PublisherBackend::Archive
+            && release.codename.as_ref().is_some_and(|it| *it != spec.suite)
+        {
             let problem = format!("the backend {name} gives a suite its own name as codename; remove it");
             place.key("codename").report(problem);
         }
