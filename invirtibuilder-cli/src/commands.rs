@@ -6,6 +6,7 @@ use invirtibuilder_core::site::Exit;
 use crate::context::{Context, Failure};
 
 mod archive;
+mod audit;
 mod cancel;
 mod check;
 mod git_hook;
@@ -46,6 +47,8 @@ pub(crate) enum Command {
     Verify(verify::Arguments),
     #[command(subcommand)]
     Archive(archive::Command),
+    #[command(subcommand)]
+    Audit(audit::Command),
     #[command(subcommand, hide = true)]
     GitHook(git_hook::Command),
     #[command(subcommand, hide = true)]
@@ -70,6 +73,7 @@ pub(crate) fn run(command: Command, context: &Context) -> Result<u8, Failure> {
         Command::May(arguments) => may::run(&arguments, context),
         Command::Verify(arguments) => verify::run(&arguments, context),
         Command::Archive(command) => archive::run(command, context),
+        Command::Audit(command) => audit::run(command, context),
         Command::GitHook(command) => git_hook::run(command, context),
         Command::Room(command) => return room::run(command),
     };

@@ -110,6 +110,12 @@ impl NewFile {
         Ok(None)
     }
 
+    /// Returns the name that it gets.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Sets the time of the last change that readers will see, in whole seconds where the file system keeps no more.
     pub fn set_modified(&self, time: std::time::SystemTime) -> Result<()> {
         self.file.set_modified(time).map_err(at("set the time of", &self.staged))
@@ -150,6 +156,17 @@ pub fn commit_all(mut files: Vec<NewFile>) -> Result<()> {
         file.committed = true;
     }
     sync_parents(files.iter().map(|it| it.path.as_path()))
+}
+
+/// As [`commit_all`], for many files on the file system of `root`: that is synced as a whole, twice, which takes less
+/// time than to sync each of them, and syncs with them what the functions made that sync nothing.
+pub fn commit_together(mut files: Vec<NewFile>, root: &Path) -> Result<()> {
+    sync_file_system(root)?;
+    for file in &mut files {
+        fs::rename(&file.staged, &file.path).map_err(at("rename to", &file.path))?;
+        file.committed = true;
+    }
+    if files.is_empty() { Ok(()) } else { sync_file_system(root) }
 }
 
 /// Gives several files a second name each, replacing what had that name. Each directory is synced once, after the
@@ -235,11 +252,21 @@ pub fn rename_unsynced(from: &Path, to: &Path) -> Result<()> {
 
 /// Gives a file a second name. Does nothing if the name is taken by the same file.
 pub fn link(from: &Path, to: &Path) -> Result<()> {
-    match fs::hard_link(from, to) {
-        Err(e) if e.kind() == io::ErrorKind::AlreadyExists && is_same_file(from, to) => (),
-        other => other.map_err(at("link", to))?,
-    }
+    link_unsynced(from, to)?;
     sync_directory(&parent(to))
+}
+
+/// As [`link`], without syncing. For a caller that calls [`commit_together`] before it tells anybody.
+pub fn link_unsynced(from: &Path, to: &Path) -> Result<()> {
+    match fs::hard_link(from, to) {
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists && is_same_file(from, to) => Ok(()),
+        other => other.map_err(at("link", to)),
+    }
+}
+
+/// As [`create_directory`], without syncing. For a caller that calls [`commit_together`] before it tells anybody.
+pub fn create_directory_unsynced(path: &Path) -> Result<()> {
+    fs::create_dir_all(path).map_err(at("create the directory", path))
 }
 
 /// Makes a directory and those above it that are missing. Does nothing if it is there.
@@ -265,6 +292,11 @@ pub fn remove_file(path: &Path) -> Result<()> {
         Err(e) => Err(at("remove", path)(e)),
         Ok(()) => sync_directory(&parent(path)),
     }
+}
+
+/// Removes a file that nobody was told of, if that can be done. Not synced.
+pub fn discard(path: &Path) {
+    let _ = fs::remove_file(path);
 }
 
 /// Removes a directory with all that is in it. Does nothing if there is none.
@@ -295,6 +327,12 @@ pub fn sync_file(path: &Path) -> Result<()> {
 pub fn sync_directory(path: &Path) -> Result<()> {
     let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
     sync_file(path)
+}
+
+/// Syncs everything on the file system that a path is on. Slow where others write much.
+pub fn sync_file_system(path: &Path) -> Result<()> {
+    let directory = File::open(path).map_err(at("open", path))?;
+    rustix::fs::syncfs(&directory).map_err(at("sync the file system of", path))
 }
 
 /// Begins a log: a file that people may read while it grows, so it is written in place and not synced.
@@ -331,12 +369,15 @@ pub fn append_at(path: &Path, place: u64, bytes: &[u8]) -> Result<()> {
 /// A lock on a file, exclusive unless it says otherwise. The kernel releases it when this is dropped or its process dies.
 #[derive(Debug)]
 #[must_use = "a lock that is dropped at once locks nothing"]
-pub struct Lock(File);
+pub struct Lock {
+    file: File,
+    path: PathBuf,
+}
 
 impl Drop for Lock {
     fn drop(&mut self) {
         // Closing is not enough while a program that another thread is starting has a copy of the descriptor.
-        let _ = flock(&self.0, FlockOperation::Unlock);
+        let _ = flock(&self.file, FlockOperation::Unlock);
     }
 }
 
@@ -347,7 +388,7 @@ impl Lock {
         loop {
             match flock(&file, FlockOperation::LockExclusive) {
                 Err(rustix::io::Errno::INTR) => (),
-                other => return other.map(|()| Self(file)).map_err(at("lock", path)),
+                other => return other.map(|()| Self::of(file, path)).map_err(at("lock", path)),
             }
         }
     }
@@ -358,7 +399,7 @@ impl Lock {
         loop {
             match flock(&file, FlockOperation::LockShared) {
                 Err(rustix::io::Errno::INTR) => (),
-                other => return other.map(|()| Self(file)).map_err(at("lock", path)),
+                other => return other.map(|()| Self::of(file, path)).map_err(at("lock", path)),
             }
         }
     }
@@ -368,7 +409,7 @@ impl Lock {
         let file = Self::open(path)?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
-            other => other.map(|()| Some(Self(file))).map_err(at("lock", path)),
+            other => other.map(|()| Some(Self::of(file, path))).map_err(at("lock", path)),
         }
     }
 
@@ -377,8 +418,30 @@ impl Lock {
         let file = Self::open(path)?;
         match flock(&file, FlockOperation::NonBlockingLockShared) {
             Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
-            other => other.map(|()| Some(Self(file))).map_err(at("lock", path)),
+            other => other.map(|()| Some(Self::of(file, path))).map_err(at("lock", path)),
         }
+    }
+
+    fn of(file: File, path: &Path) -> Self {
+        Self { file, path: path.to_owned() }
+    }
+
+    /// Returns whether its owner, or the last one if this is called before [`Lock::set_busy`], is in the middle of
+    /// something: an owner that died over it has left that in the lock's own file.
+    pub fn is_busy(&self) -> Result<bool> {
+        Ok(self.file.metadata().map_err(at("read", &self.path))?.len() > 0)
+    }
+
+    /// Notes in the lock's own file whether its owner is in the middle of something. Not synced: it is for finding
+    /// what the death of a process leaves, which costs nothing but space.
+    pub fn set_busy(&self, is_busy: bool) -> Result<()> {
+        self.file.set_len(u64::from(is_busy)).map_err(at("write", &self.path))
+    }
+
+    /// Returns the locked file, for the standard input of a program: if this process is killed, the lock lives until
+    /// that program has ended.
+    pub fn file(&self) -> Result<File> {
+        self.file.try_clone().map_err(at("share the lock", &self.path))
     }
 
     fn open(path: &Path) -> Result<File> {

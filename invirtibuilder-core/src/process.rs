@@ -212,6 +212,7 @@ impl Command {
     ///
     /// # Errors
     /// It could not be started. If it was, this does not return.
+    #[must_use]
     pub fn exec(mut self) -> ProcessError {
         self.inner.stdin(Stdio::inherit());
         let error = self.inner.exec();

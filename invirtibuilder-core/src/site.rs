@@ -8,35 +8,42 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::access::check as check_access;
+use crate::audit::AuditError;
 use crate::builder::Builder;
 use crate::config::{Config, ConfigError};
 use crate::error::{PocketError, PublishError, QueueError, StageError};
-use crate::hooks::{Announce, Event, EventKind, Hooks};
+use crate::hooks::Hooks;
 use crate::job::{Ended, Job, JobState, Outcome, Publication, Request};
 use crate::names::{JobId, NameError, PackageName, PocketName, Principal, Version};
 use crate::pipeline::{Gate, Observer, Pipeline};
 use crate::pocket::Pocket;
 use crate::pocket::git::GitSite;
 use crate::policy::{Access, Head, Held, PocketSpec, Rejection, Verdict, Violation};
-use crate::publisher::archive::Archive;
+use crate::publisher::archive::{Archive, ImportError};
 use crate::queue::{Cancellation, Queue, Submission};
 use crate::repository::{self, Imported, RepositoryError};
 use crate::verify::{Difference, differences};
 use crate::worker::{Worker, WorkerError};
 
 mod access;
+mod backend;
 mod check;
 mod clients;
 mod exit;
+mod import;
 mod init;
 mod keyring;
 mod keys;
 mod parts;
 mod rollback;
+mod witness;
+
+use backend::Backend;
 
 pub use access::Action;
 pub use check::check;
 pub use exit::Exit;
+pub use import::ImportWords;
 pub use init::{InitError, Made, NewSiteOptions, initialize};
 pub use keyring::{KeyringSubmitted, SubmittedTo};
 pub use parts::push_policy;
@@ -77,9 +84,15 @@ pub enum SiteError {
     /// Another stage's backend did not answer.
     #[error(transparent)]
     Stage(StageError),
+    /// Another archive could not be imported.
+    #[error(transparent)]
+    Import(#[from] ImportError),
     /// The worker ended before it should have.
     #[error(transparent)]
     Worker(#[from] WorkerError),
+    /// What happened cannot be recorded.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
     /// A part of the site cannot be opened.
     #[error("cannot open the {part} of the site; `invirtibuilder check` says what is wrong with it")]
     Part {
@@ -98,6 +111,7 @@ impl From<StageError> for SiteError {
             StageError::Pocket(error) => Self::Pocket(error),
             StageError::Publish(error) => Self::Publish(error),
             StageError::Queue(error) => Self::Queue(error),
+            StageError::Audit(error) => Self::Audit(error),
             other => Self::Stage(other),
         }
     }
@@ -143,7 +157,7 @@ pub struct Site {
     queue: Box<dyn Queue>,
     pipeline: Pipeline,
     git: Arc<GitSite>,
-    archive: Arc<Archive>,
+    backend: Backend,
     hooks: Arc<Hooks>,
 }
 
@@ -174,7 +188,13 @@ impl Site {
     /// # Errors
     /// All rules that it breaks, at once; then nothing is queued, and the hooks hear of the refusal.
     pub fn submit(&self, words: Words<'_>) -> Result<Submitted, SiteError> {
-        let request = self.read_request(words)?;
+        let request = match self.read_request(words) {
+            Ok(request) => request,
+            Err(rejection) => {
+                self.tell_of_words(words, &rejection)?;
+                return Err(rejection.into());
+            }
+        };
         let verdict = match self.pipeline.judge(&request) {
             Ok((verdict, _)) => verdict,
             Err(StageError::Rejected(rejection)) => {
@@ -182,7 +202,7 @@ impl Site {
                     reasons: rejection.reasons(),
                     not_permitted: rejection.is_only_access(),
                 };
-                self.announce(EventKind::Refused, &request, None, Some(outcome));
+                self.tell_of_refusal(&request, &rejection, outcome)?;
                 return Err(rejection.into());
             }
             Err(error) => return Err(error.into()),
@@ -192,22 +212,13 @@ impl Site {
         {
             return Ok(Submitted::Current(version));
         }
+        // A log that cannot be continued is noticed before there is a job.
+        self.audit().head()?;
         let submission = self.queue.submit(request.clone())?;
         if let Submission::Accepted(job) = &submission {
-            self.announce(EventKind::Submitted, &request, Some(job), None);
+            self.tell_of_submission(&request, job)?;
         }
         Ok(Submitted::Queued(submission))
-    }
-
-    fn announce(&self, kind: EventKind, request: &Request, job: Option<&Job>, outcome: Option<Outcome>) {
-        self.hooks.announce(&Event {
-            pocket: Some(request.pocket.clone()),
-            commit: Some(request.commit.clone()),
-            principal: Some(request.principal.clone()),
-            job: job.map(|it| it.id.clone()),
-            outcome,
-            ..Event::new(kind, request.package.clone())
-        });
     }
 
     /// Parses the words of a request (rule P1), and names every word that is malformed.
@@ -249,6 +260,7 @@ impl Site {
         observer: &'a dyn Observer,
     ) -> Result<Worker<'a>, SiteError> {
         self.git.initialize()?;
+        self.tell_of_configuration()?;
         // Before anything else changes: a rollback goes on from the generation that it left the archive in.
         self.pipeline.resume_rollbacks()?;
         self.pipeline.publisher.prepare()?;
@@ -396,6 +408,20 @@ impl Site {
         Ok(found.iter().any(|difference| running.iter().any(|state| explains(state, difference))))
     }
 
+    /// Returns the archive that this library publishes itself, for what only that can do.
+    ///
+    /// # Errors
+    /// The site leaves publishing to a program, which keeps no generations.
+    fn archive(&self) -> Result<&Archive, SiteError> {
+        match &self.backend {
+            Backend::Archive(archive) => Ok(archive),
+            Backend::Tool(tool) => Err(SiteError::Refused(format!(
+                "the publisher {} keeps no generations and imports nothing; only the backend archive does",
+                tool.name()
+            ))),
+        }
+    }
+
     /// Makes a package's repository, empty or with the branches and tags of another. Its hooks call this
     /// `program` with this configuration `file`.
     pub fn create_repository(
@@ -411,8 +437,7 @@ impl Site {
             Some(from) => Some(repositories.import(package, from, &calls, &self.git.push_policy())?),
             None => repositories.create(package, &calls).map(|_| None)?,
         };
-        let event = Event::new(EventKind::RepoCreated, package.clone());
-        self.hooks.announce(&Event { principal: Some(by.clone()), ..event });
+        self.tell_of_repository(package, by)?;
         Ok(imported)
     }
 

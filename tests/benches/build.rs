@@ -139,8 +139,11 @@ impl Bench {
             entries.into_iter().find(|it| it.is_dir()).unwrap()
         };
         for part in [only("trees").join("tree/."), only("layers").join("upper/.")] {
-            run(command("cp").args(["--archive", "--remove-destination", "--no-target-directory"]).arg(part).arg(&chroot))
-                .ok();
+            run(command("cp")
+                .args(["--archive", "--remove-destination", "--no-target-directory"])
+                .arg(part)
+                .arg(&chroot))
+            .ok();
         }
         remove_whiteouts(&chroot);
         chroot
@@ -151,8 +154,11 @@ impl Bench {
         const SCRIPT: &str = "mount --rbind /dev \"$0/dev\" && mount -t proc proc \"$0/proc\" && exec chroot --userspec=\"$1:$1\" \"$0\" sh -ec 'cd /build/reproducible-path; rm -rf ./*; dpkg-source --no-check -x /build/source/tiny_1.0.dsc tiny >/dev/null; cd tiny; exec dpkg-buildpackage --build=binary --no-sign >/dev/null 2>&1'";
         let input = chroot.join("build/source");
         for file in self.source.control().files() {
-            fs::copy(self.source.control().directory().join(file.name.as_str()), input.join(file.name.as_str()))
-                .unwrap();
+            fs::copy(
+                self.source.control().directory().join(file.name.as_str()),
+                input.join(file.name.as_str()),
+            )
+            .unwrap();
         }
         let owner = std::os::unix::fs::MetadataExt::uid(&fs::metadata(chroot.join("build")).unwrap());
         let mut unshare = command("unshare");

@@ -18,3 +18,4 @@ pub mod killing;
 pub mod packages;
 pub mod programs;
 pub mod sites;
+pub mod world;

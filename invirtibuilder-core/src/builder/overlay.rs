@@ -20,7 +20,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use crate::durable::scratch;
+use crate::durable::{self, scratch};
 use crate::error::{BoxError, BuildError};
 use crate::names::{Architecture, BaseName, PackageName, PocketName};
 use crate::policy::{PocketSpec, Trust};
@@ -271,8 +271,15 @@ impl OverlayBuilder {
         let walls = self.walls(&groups)?;
         let (store, helper, limits) = (&self.store, &*self.helper, self.limits);
         let base_walls = Walls::new(walls.account().clone(), limits.processes);
-        let place =
-            Workplace { store, walls: &walls, helper, limits, groups: &groups, owner: self.owner(), interrupt };
+        let place = Workplace {
+            store,
+            walls: &walls,
+            helper,
+            limits,
+            groups: &groups,
+            owner: self.owner(),
+            interrupt,
+        };
         let base = self.bases.ensure(&target.base, &host, &self.scratch, &base_walls, log, interrupt)?;
         // What makes bases and fetches packages is ours, and not bound as builds are.
         let ours = Workplace { walls: &base_walls, owner: self.owner(), ..place };
@@ -374,8 +381,10 @@ impl Build<'_> {
         let shown = entry.part(Part::Input).join("source");
         scratch::create_directory(&shown, 0o755).map_err(|e| machine(e.into()))?;
         for file in self.source.control().files() {
-            let from = self.source.control().directory().join(file.name.as_str());
-            scratch::copy(&from, &shown.join(file.name.as_str()), 0o644).map_err(|e| machine(e.into()))?;
+            let name = file.name.as_str();
+            let (from, to) = (self.source.control().directory().join(name), shown.join(name));
+            let copied = scratch::copy(&from, &to).and_then(|()| durable::set_mode(&to, 0o644));
+            copied.map_err(|e| machine(e.into()))?;
         }
         let output = entry.part(Part::Output);
         let plan = Plan {
@@ -440,10 +449,6 @@ impl Build<'_> {
         writeln!(log, "invirtibuilder: {packages} packages more, in a layer for {domain}")?;
         let all = if self.target.with_all { " and all" } else { "" };
         let account = self.place.walls.account().name();
-        writeln!(
-            log,
-            "invirtibuilder: overlay for {}{all}, as {account}, {space}",
-            self.target.architecture
-        )
+        writeln!(log, "invirtibuilder: overlay for {}{all}, as {account}, {space}", self.target.architecture)
     }
 }

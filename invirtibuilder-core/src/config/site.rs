@@ -10,7 +10,9 @@ use super::pockets::{Pocket, read_pockets};
 use super::section::{Place, Problems, Section, Value};
 use super::tree::Node;
 use super::units::{parse_duration, parse_size};
-use super::{Base, BuildBackend, Builder, Config, DEFAULT_ROOT, Host, Paths, Publisher, Tagger};
+use super::{
+    Base, BuildBackend, Builder, Config, DEFAULT_ROOT, Host, Paths, Publisher, PublisherBackend, Tagger,
+};
 use crate::names::{BaseName, BranchName, Component};
 use crate::pipeline::MAX_RESULTS;
 use crate::policy::PocketSpec;
@@ -41,6 +43,7 @@ pub(super) fn read<'a>(tree: &'a Node, host: &Host, problems: &'a Problems<'a>) 
     queue.finish();
     let builder = read_builder(top.section("builder"));
     let publisher = read_publisher(top.section("publisher"));
+    check_releases(publisher.backend, &pockets, &Place::top(problems));
     let hook_timeout = read_hooks(top.section("hooks"));
     top.finish();
 
@@ -64,6 +67,7 @@ pub(super) fn read<'a>(tree: &'a Node, host: &Host, problems: &'a Problems<'a>) 
         builder,
         publisher,
         hook_timeout,
+        digest: String::new(),
     })
 }
 
@@ -87,6 +91,7 @@ fn read_paths(mut section: Section<'_>, root: &Path) -> Paths {
         archive: path("archive", "archive"),
         logs: path("logs", "logs"),
         hooks: path("hooks", "hooks"),
+        audit: path("audit", "audit"),
         cache: path("cache", "cache"),
         scratch: path("scratch", "scratch"),
         gnupg: path("gnupg", "gnupg"),
@@ -104,6 +109,7 @@ fn check_privacy(section: &Section<'_>, paths: &Paths) {
         ("queue", &paths.queue),
         ("logs", &paths.logs),
         ("hooks", &paths.hooks),
+        ("audit", &paths.audit),
         ("cache", &paths.cache),
         ("scratch", &paths.scratch),
         ("gnupg", &paths.gnupg),
@@ -217,14 +223,7 @@ fn read_tag_prefix(build: &mut Section<'_>) -> String {
 }
 
 fn read_builder(mut section: Section<'_>) -> Builder {
-    let is_overlay = match section.value("backend").map(|it| (it.text(), it.place)) {
-        None | Some((None | Some("sbuild"), _)) => false,
-        Some((Some("overlay"), _)) => true,
-        Some((Some(other), place)) => {
-            place.report(format!("the backend {other:?} is not supported yet; write sbuild or overlay"));
-            false
-        }
-    };
+    let is_overlay = section.backend_of(&["sbuild", "overlay"]) == Some("overlay");
     let layers = if is_overlay {
         section.value("layers").and_then(|it| it.place.take(parse_size(it.text()?)))
     } else {
@@ -284,8 +283,18 @@ fn read_count(value: &Value<'_>) -> Option<u64> {
     number
 }
 
+/// The keys that mean something to our own archive alone.
+const OWN_ARCHIVE: [&str; 4] = ["changelogs", "descriptions", "retention", "valid_for"];
+
 fn read_publisher(mut section: Section<'_>) -> Publisher {
-    section.backend("archive");
+    let backend = section.backend_of(&PublisherBackend::ALL.map(PublisherBackend::as_str));
+    let backend =
+        PublisherBackend::ALL.into_iter().find(|it| Some(it.as_str()) == backend).unwrap_or_default();
+    for key in OWN_ARCHIVE.into_iter().filter(|_| backend != PublisherBackend::Archive) {
+        if let Some(value) = section.value(key) {
+            value.place.report(format!("the backend {} has nothing like it; remove it", backend.as_str()));
+        }
+    }
     let keys = read_keys(&mut section);
     let mut line = |key| section.line(key).unwrap_or_else(|| "Invirtibuilder".to_owned());
     let (origin, label) = (line("origin"), line("label"));
@@ -298,6 +307,7 @@ fn read_publisher(mut section: Section<'_>) -> Publisher {
     let valid_for = read_duration(&mut section, "valid_for");
     section.finish();
     Publisher {
+        backend,
         keys,
         keyring_package,
         origin,
@@ -308,6 +318,23 @@ fn read_publisher(mut section: Section<'_>) -> Publisher {
         contents,
         descriptions,
         debug,
+    }
+}
+
+/// Refuses what the programs that publish cannot write into a Release file.
+fn check_releases(backend: PublisherBackend, pockets: &[Pocket], top: &Place<'_>) {
+    for Pocket { spec, release, .. } in pockets {
+        let place = top.key("build").key("pockets").key(spec.name.as_str()).key("release");
+        let name = backend.as_str();
+        if backend != PublisherBackend::Archive
+            && release.codename.as_ref().is_some_and(|it| *it != spec.suite)
+        {
+            let problem = format!("the backend {name} gives a suite its own name as codename; remove it");
+            place.key("codename").report(problem);
+        }
+        if backend == PublisherBackend::Aptly && release.description.is_some() {
+            place.key("description").report("the backend aptly writes a description of its own; remove it");
+        }
     }
 }
 

@@ -247,7 +247,7 @@ fn a_suite_that_is_the_name_of_another_pocket_collides_with_its_default() {
 
 #[test]
 fn all_problems_are_reported_at_once_in_the_order_of_lines() {
-    let text = "root: relative\nbuild:\n  pockets:\n    PROD: { acl: [a@B] }\n    dev:\n      apt: ../x\nbuilder:\n  limits:\n    time: 2\n    log: 64\n    disk: 8GiB\npublisher:\n  backend: aptly\n  key: ABCD\n";
+    let text = "root: relative\nbuild:\n  pockets:\n    PROD: { acl: [a@B] }\n    dev:\n      apt: ../x\nbuilder:\n  limits:\n    time: 2\n    log: 64\n    disk: 8GiB\npublisher:\n  backend: dak\n  key: ABCD\n";
     let lines: Vec<String> = refused(text);
     let at: Vec<&str> =
         lines.iter().map(|it| it.split(": ").take(2).collect::<Vec<_>>()).map(|it| it[0]).collect();
@@ -256,12 +256,26 @@ fn all_problems_are_reported_at_once_in_the_order_of_lines() {
 }
 
 #[test]
+fn what_a_program_that_publishes_cannot_do_is_refused_where_it_is_named() {
+    let publisher = |text: &str| refused(&with_top(&format!("publisher: {{ {text} }}\n")));
+    for (text, key) in [
+        ("backend: reprepro, descriptions: translation", "publisher.descriptions: the backend reprepro"),
+        ("backend: aptly, changelogs: no", "publisher.changelogs: the backend aptly"),
+        ("backend: mini-dinstall", "publisher.backend: there is no backend"),
+    ] {
+        let error = publisher(text);
+        assert!(error.len() == 1 && error[0].contains(key), "{error:?}");
+    }
+    let text = with_pocket("      acl: [a@B]\n      release: { codename: other, description: mine }\n");
+    let error = refused(&format!("{text}publisher: {{ backend: aptly }}\n"));
+    assert!(error.len() == 2 && error[0].contains("dev.release.codename: the backend aptly"), "{error:?}");
+}
+
+#[test]
 fn what_later_work_brings_is_refused_and_not_ignored() {
     for text in [
         with_pocket("      acl: [a@B]\n      build_against: [dev]\n"),
         with_top("queue: { backend: postgres }\n"),
-        with_top("builder: { backend: vm }\n"),
-        with_top("publisher: { backend: reprepro }\n"),
     ] {
         let error = refused(&text);
         assert!(error.len() == 1 && error[0].contains("not supported yet"), "{error:?}");
@@ -471,6 +485,13 @@ fn the_overlay_builder_has_limits_that_sbuild_does_not_have() {
     let found = (config.builder.disk, config.builder.memory, config.builder.processes);
     assert_eq!(found, (Some(8 << 30), Some(4 << 30), Some(500)));
     let problems = refused(&with_top(&format!("builder: {{ layers: 5GiB, {limits} }}\n")));
-    assert_eq!(problems.iter().filter(|it| it.contains("or write backend: overlay")).count(), 4, "{problems:#?}");
-    assert!(refused(&with_top("builder: { backend: overlay, limits: { processes: 2 } }\n"))[0].contains("from 20"));
+    assert_eq!(
+        problems.iter().filter(|it| it.contains("or write backend: overlay")).count(),
+        4,
+        "{problems:#?}"
+    );
+    assert!(
+        refused(&with_top("builder: { backend: overlay, limits: { processes: 2 } }\n"))[0]
+            .contains("from 20")
+    );
 }

@@ -173,6 +173,22 @@ fn a_lock_excludes_other_processes_and_dies_with_its_owner() {
 }
 
 #[test]
+fn a_lock_tells_whether_its_last_owner_died_in_the_middle_of_something() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("lock");
+    let lock = Lock::wait(&path).unwrap();
+    assert!(!lock.is_busy().unwrap());
+    lock.set_busy(true).unwrap();
+    // All that the death of a process does to its lock is this.
+    drop(lock);
+    let lock = Lock::wait(&path).unwrap();
+    assert!(lock.is_busy().unwrap());
+    lock.set_busy(false).unwrap();
+    drop(lock);
+    assert!(!Lock::wait(&path).unwrap().is_busy().unwrap());
+}
+
+#[test]
 fn what_a_killed_process_leaves_is_recognised_as_unfinished() {
     let directory = tempfile::tempdir().unwrap();
     let staged = staging_name(&directory.path().join("a_1.0.dsc")).unwrap();
@@ -216,4 +232,23 @@ fn a_full_disk_leaves_the_old_file_and_nothing_else() {
     assert_eq!(fs::read(&path).unwrap(), b"old");
     assert_eq!(names(disk.0.path()), ["file"]);
     write(&path, b"room again").unwrap();
+}
+
+#[test]
+fn files_that_are_committed_together_get_their_names() {
+    let root = tempfile::tempdir().unwrap();
+    let below = root.path().join("a/b");
+    create_directory_unsynced(&below).unwrap();
+    let begin = |name: &str| {
+        let mut file = NewFile::create(&below.join(name)).unwrap();
+        file.write_all(name.as_bytes()).unwrap();
+        file
+    };
+    commit_together(vec![begin("one"), begin("two")], root.path()).unwrap();
+    link_unsynced(&below.join("one"), &below.join("three")).unwrap();
+    link_unsynced(&below.join("one"), &below.join("three")).unwrap();
+    assert!(link_unsynced(&below.join("one"), &below.join("two")).is_err());
+    commit_together(Vec::new(), root.path()).unwrap();
+    assert_eq!(names(&below), ["one", "three", "two"]);
+    assert_eq!(fs::read(below.join("two")).unwrap(), b"two");
 }

@@ -23,6 +23,7 @@ mod copying;
 mod describing;
 mod entries;
 mod generations;
+mod import;
 mod index;
 mod pool;
 mod publishing;
@@ -33,6 +34,7 @@ mod stanza;
 mod suite;
 mod switch;
 mod table;
+mod turn;
 mod xz;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -42,7 +44,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::durable::{self, DurableError, Lock};
+use crate::durable::{self, DurableError};
 use crate::error::PublishError;
 use crate::names::{FileName, JobId, PackageName, Suite};
 use crate::policy::Held;
@@ -54,6 +56,10 @@ use table::Table;
 
 pub use client::SignedBy;
 pub use generations::{Cause, Changed, Expiry, Keep, KeptGeneration, Removal, Retention};
+pub use import::{
+    Added, GitFacts, Import, ImportError, Imported, LeftBehind, Leftovers, Mapping, Placing, Reason, Report,
+    Run, Sourceless, Vouched,
+};
 pub use suite::{Descriptions, SuiteSpec, Upgrades};
 
 /// Where an archive is, and what it consists of.
@@ -133,10 +139,6 @@ impl Archive {
     #[must_use]
     pub fn directory(&self) -> &Path {
         &self.directory
-    }
-
-    fn lock(&self) -> Result<Lock, ArchiveError> {
-        Ok(Lock::wait(&self.state.join("lock"))?)
     }
 
     fn suite(&self, suite: &Suite) -> Result<&SuiteSpec, ArchiveError> {

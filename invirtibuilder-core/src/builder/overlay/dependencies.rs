@@ -46,7 +46,8 @@ pub(super) struct Needs {
 impl Needs {
     /// Reads what the fields of a `.dsc` declare, for a build with or without the packages for all architectures.
     pub(super) fn of(fields: &deb822_fast::Paragraph, with_all: bool) -> Self {
-        let mut text = "Format: 1.0\nSource: needs\nBinary: needs\nArchitecture: any\nVersion: 1\n".to_owned();
+        let mut text =
+            "Format: 1.0\nSource: needs\nBinary: needs\nArchitecture: any\nVersion: 1\n".to_owned();
         let mut copy = |name: &str, more: &str| {
             let declared = fields.get(name).unwrap_or_default();
             let declared = declared.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -84,7 +85,8 @@ pub(super) fn resolve(
     log: &mut (dyn Write + Send),
 ) -> Result<Vec<Package>, Trouble> {
     let answer = |stamp: &str| -> Result<PathBuf, BoxError> {
-        let name = identity([tree.id.as_str(), stamp, architecture.as_str(), &needs.text, &domain.to_string()]);
+        let name =
+            identity([tree.id.as_str(), stamp, architecture.as_str(), &needs.text, &domain.to_string()]);
         Ok(place.store.answers()?.join(format!("{name}.json")))
     };
     if let Some(stamp) = apt::stamp(place.store, tree)?

@@ -52,15 +52,14 @@ fn decide(available: u64, compressed: u64, limit: Option<u64>) -> Space {
     const GROWTH: u64 = 50;
     match limit {
         Some(limit) if limit <= available / 2 => Space::Memory(limit),
-        Some(_) => Space::Disk,
         None if available / 4 >= compressed.saturating_mul(GROWTH).saturating_add(LEAST) => {
             Space::Memory(available / 4)
         }
-        None => Space::Disk,
+        _ => Space::Disk,
     }
 }
 
-/// Reads proc_meminfo(5).
+/// Reads `proc_meminfo(5)`.
 fn available(text: &str) -> u64 {
     let line = text.lines().find_map(|it| it.strip_prefix("MemAvailable:"));
     let kibibytes = line.and_then(|it| it.trim().strip_suffix("kB")).and_then(|it| it.trim().parse().ok());

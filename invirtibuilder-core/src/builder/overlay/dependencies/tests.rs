@@ -15,7 +15,10 @@ fn fakeroot_is_added_and_fields_are_one_line_each() {
 
 #[test]
 fn a_build_without_packages_for_all_needs_nothing_that_only_they_need() {
-    let text = needs("Build-Depends-Arch: cmake\nBuild-Depends-Indep: doxygen\nBuild-Conflicts: autoconf2.13\n", false);
+    let text = needs(
+        "Build-Depends-Arch: cmake\nBuild-Depends-Indep: doxygen\nBuild-Conflicts: autoconf2.13\n",
+        false,
+    );
     assert!(text.contains("Build-Depends-Arch: cmake\n") && text.contains("Build-Conflicts: autoconf2.13\n"));
     assert!(!text.contains("doxygen"), "{text}");
 }

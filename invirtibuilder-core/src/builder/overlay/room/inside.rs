@@ -176,7 +176,8 @@ fn furnish(plan: &Plan) -> Result<Option<OwnedFd>, BoxError> {
     match &upper {
         Some(directory) => mount_bind(held(directory), &writable).map_err(failed("bind", &writable))?,
         None => {
-            tmpfs(&writable, &format!("mode=755,size={0},nr_inodes={1}", plan.memory, plan.memory / 2048))?
+            let (bytes, names) = (plan.memory, plan.memory / 2048);
+            tmpfs(&writable, &format!("mode=755,size={bytes},nr_inodes={names}"))?;
         }
     }
     let (changes, work) = (writable.join("upper"), writable.join("work"));
