@@ -20,7 +20,6 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use crate::durable::{self, scratch};
 use crate::error::{BoxError, BuildError};
 use crate::names::{Architecture, BaseName, PackageName, PocketName};
 use crate::policy::{PocketSpec, Trust};
@@ -29,13 +28,13 @@ use crate::states::SourcePackage;
 use crate::stop::Interrupt;
 
 use super::account::Account;
-use super::base::{Base, BaseError, BaseSpec, Bases, Tail};
+use super::base::{BaseError, BaseSpec, Bases, Tail};
 use super::limits::{BuildLimits, Groups, Resource};
-use super::results::{self, Refused};
 use super::scratch::{Entry, Part, Scratch};
 use super::walls::Walls;
 use super::{Builder, Target, host_architecture};
 
+mod build;
 mod checks;
 mod dependencies;
 mod layer;
@@ -44,12 +43,11 @@ pub mod room;
 mod store;
 mod tree;
 
+use build::Build;
 use dependencies::Needs;
-use layer::Layer;
 use memory::Space;
-use room::{BUILD, End, Plan, Shown, Step, User};
+use room::{End, Plan};
 use store::Store;
-use tree::Tree;
 
 /// How many bytes layers and the packages in them may take by default: 20 GiB.
 pub const LAYERS: u64 = 20 << 30;
@@ -356,99 +354,5 @@ impl Builder for OverlayBuilder {
         let is_alive = |entry: &str| places.iter().any(|it| it.directory().join(entry).exists());
         groups.remove_leftovers(&format!("{}-", self.owner()), &is_alive);
         removed.into_iter().collect::<Result<(), _>>().map_err(BuildError::Backend)
-    }
-}
-
-/// One build in a room.
-struct Build<'a> {
-    place: &'a Workplace<'a>,
-    source: &'a SourcePackage,
-    target: &'a Target,
-    base: &'a Base,
-    tree: &'a Tree,
-    layer: &'a Layer,
-}
-
-impl Build<'_> {
-    fn run(
-        &self,
-        entry: &Entry,
-        space: Space,
-        into: &Path,
-        log: &mut (dyn Write + Send),
-    ) -> Result<PathBuf, Trouble> {
-        let machine = |e: BoxError| Trouble::Machine(e);
-        let shown = entry.part(Part::Input).join("source");
-        scratch::create_directory(&shown, 0o755).map_err(|e| machine(e.into()))?;
-        for file in self.source.control().files() {
-            let name = file.name.as_str();
-            let (from, to) = (self.source.control().directory().join(name), shown.join(name));
-            let copied = scratch::copy(&from, &to).and_then(|()| durable::set_mode(&to, 0o644));
-            copied.map_err(|e| machine(e.into()))?;
-        }
-        let output = entry.part(Part::Output);
-        let plan = Plan {
-            lower: vec![self.layer.root(), self.tree.root()],
-            upper: (space == Space::Disk).then(|| entry.part(Part::Chroots)),
-            memory: space.bytes(),
-            disk: self.place.limits.disk,
-            shown: vec![Shown { from: shown, at: "/build/source".into() }],
-            user: User::Builder,
-            steps: self.steps(),
-            results: Some(output.clone()),
-        };
-        self.place.run_room(&plan, entry, log)?;
-        results::take(&output, into, self.place.limits.results).map_err(|refused| match refused {
-            Refused::Build(problem) => Trouble::Package(problem),
-            Refused::Backend(e) => Trouble::Machine(e),
-        })
-    }
-
-    fn steps(&self) -> Vec<Step> {
-        let plan = self.source.plan();
-        let tree = format!("{BUILD}/{}-{}", plan.package(), plan.version().upstream());
-        let dsc = self.source.control().path().file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let environment: Vec<_> = [
-            ("HOME", "/nonexistent".to_owned()),
-            ("USER", "builder".to_owned()),
-            ("LOGNAME", "builder".to_owned()),
-            ("DEB_BUILD_OPTIONS", format!("parallel={cores}")),
-        ]
-        .map(|(name, value)| (name.to_owned(), value))
-        .into();
-        let step = |program: &str, arguments: Vec<String>, directory: &str| Step {
-            program: program.to_owned(),
-            arguments,
-            directory: directory.into(),
-            environment: environment.clone(),
-        };
-        // Hashes were checked when the source package was taken in; there is no key to check a signature with.
-        let unpack = ["--no-check", "--extract", "--"].map(str::to_owned).into_iter();
-        let unpack = unpack.chain([format!("/build/source/{dsc}"), tree.clone()]).collect();
-        let kind = if self.target.with_all { "--build=binary" } else { "--build=any" };
-        let build = vec![kind.to_owned(), "--no-sign".to_owned()];
-        vec![step("dpkg-source", unpack, BUILD), step("dpkg-buildpackage", build, &tree)]
-    }
-
-    fn write_header(
-        &self,
-        domain: &Domain,
-        packages: usize,
-        space: Space,
-        log: &mut dyn Write,
-    ) -> std::io::Result<()> {
-        let plan = self.source.plan();
-        let (package, version, commit) = (plan.package(), plan.version(), plan.commit());
-        writeln!(log, "invirtibuilder: source {package} {version} from commit {commit}")?;
-        for file in self.source.control().files() {
-            writeln!(log, "invirtibuilder:   {} {}", file.sha256, file.name)?;
-        }
-        let Base { sha256, made, .. } = self.base;
-        writeln!(log, "invirtibuilder: base {} of {made}, SHA-256 {sha256}", self.target.base)?;
-        writeln!(log, "invirtibuilder: {packages} packages more, in a layer for {domain}")?;
-        let all = if self.target.with_all { " and all" } else { "" };
-        let account = self.place.walls.account().name();
-        writeln!(log, "invirtibuilder: overlay for {}{all}, as {account}, {space}", self.target.architecture)
     }
 }

@@ -173,12 +173,11 @@ fn furnish(plan: &Plan) -> Result<Option<OwnedFd>, BoxError> {
     let (writable, root) = (stage.join("writable"), stage.join("root"));
     scratch::create_directory(&writable, 0o755)?;
     scratch::create_directory(&root, 0o755)?;
-    match &upper {
-        Some(directory) => mount_bind(held(directory), &writable).map_err(failed("bind", &writable))?,
-        None => {
-            let (bytes, names) = (plan.memory, plan.memory / 2048);
-            tmpfs(&writable, &format!("mode=755,size={bytes},nr_inodes={names}"))?;
-        }
+    if let Some(directory) = &upper {
+        mount_bind(held(directory), &writable).map_err(failed("bind", &writable))?;
+    } else {
+        let (bytes, names) = (plan.memory, plan.memory / 2048);
+        tmpfs(&writable, &format!("mode=755,size={bytes},nr_inodes={names}"))?;
     }
     let (changes, work) = (writable.join("upper"), writable.join("work"));
     scratch::create_directory(&changes, 0o755)?;
