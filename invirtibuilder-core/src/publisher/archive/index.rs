@@ -1,23 +1,29 @@
-//! The compressed forms of an index, kept as blocks so that a change costs what changed.
+//! An index as it is published: found by its table, read block by block, and changed.
 //!
-//! The text is cut into blocks where the paragraphs themselves say so (content-defined chunking), so the same
-//! paragraphs give the same bytes, whatever was there before. Each block is one gzip member and one xz block.
-//! Never reads or writes a file.
+//! What it returns was read from the published files and has the sums that were published. Never writes a file
+//! itself: [`assembly`] does.
 
-use std::io::{self, Read, Write};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
+use super::ArchiveError;
+use super::blocks::{Cutter, Part, begins_block};
+use super::compression::{Compression, Found};
 use super::stanza::{Key, Stanza, split};
-use super::table::{Block, HashState, Table};
-use super::xz;
+use super::table::{Form, HashState, KeyRef, Span, Table};
+use super::texts::Stores;
 use crate::control::hex;
 
-/// A block ends when its text has this many bytes, even if no paragraph asks for it.
-const LONGEST: u64 = 96 << 10;
-/// One paragraph in this many begins a block.
-const ONE_IN: u8 = 64;
+mod assembly;
+mod copying;
+
+pub(super) use assembly::Built;
 
 /// The size and the SHA-256 sum of some bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,384 +38,344 @@ impl Sum {
     }
 }
 
-/// An index as it is published: its table and its compressed forms.
-#[derive(Debug, Default)]
-pub(super) struct Published {
-    pub(super) table: Arc<Table>,
-    pub(super) gz: Vec<u8>,
-    /// `None` if it is lost or damaged; then all of it is compressed again.
-    pub(super) xz: Option<Vec<u8>>,
-    /// Whether its blocks are not cut as this module cuts them, because something else made it.
-    foreign: bool,
+/// How the entries of an index lie in its text, and where their keys come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Layout {
+    /// Paragraphs, which name their package and its source: `Packages` and `Sources`.
+    Paragraphs,
+    /// Paragraphs that do not name their source: `Translation-en`. Only the table knows their keys.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for the indices that are yet to come"))]
+    Descriptions,
+    /// Lines, the lines of one package together: `Contents`. Only the table knows their keys.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for the indices that are yet to come"))]
+    Lines,
 }
 
-/// An index to be published.
+impl Layout {
+    /// Returns what follows each entry.
+    fn separator(self) -> &'static str {
+        match self {
+            Self::Paragraphs | Self::Descriptions => "\n",
+            Self::Lines => "",
+        }
+    }
+}
+
+/// A file that an index is published in.
 #[derive(Debug)]
-pub(super) struct Built {
-    pub(super) table: Table,
-    /// Of the text.
-    pub(super) text: Sum,
-    pub(super) gz: Vec<u8>,
-    pub(super) gz_sum: Sum,
-    pub(super) xz: Vec<u8>,
-    pub(super) xz_sum: Sum,
+pub(super) struct IndexFile {
+    pub(super) path: PathBuf,
+    pub(super) file: File,
+    /// What `InRelease` says of it.
+    pub(super) sum: Sum,
 }
 
-/// What becomes of an index: all paragraphs of one source package are replaced.
+impl IndexFile {
+    /// Reads all of it, and checks that it is what `InRelease` says.
+    pub(super) fn read(&self) -> Result<Vec<u8>, ArchiveError> {
+        let mut bytes = Vec::new();
+        (&self.file).read_to_end(&mut bytes).map_err(ArchiveError::read(&self.path))?;
+        if Sum::of(&bytes) == self.sum { Ok(bytes) } else { Err(self.damaged()) }
+    }
+
+    fn damaged(&self) -> ArchiveError {
+        ArchiveError::damaged(&self.path, "does not have the SHA-256 sum that InRelease names")
+    }
+}
+
+/// The files of an index, by their form.
+pub(super) type IndexFiles = BTreeMap<Compression, IndexFile>;
+
+/// An index as it is published.
+#[derive(Debug)]
+pub(super) struct Published {
+    pub(super) layout: Layout,
+    pub(super) table: Arc<Table>,
+    /// The first of the table's forms is among them, unless the index is empty and was never published.
+    files: IndexFiles,
+}
+
+/// What is found out about an index whose table is lost.
+#[derive(Debug)]
+pub(super) enum Recovered {
+    /// All of it.
+    Whole(Published),
+    /// Its keys were only in the table: its entries have to be made again from the packages.
+    Keyless,
+}
+
+/// Where a changed index is made.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Change<'a> {
-    /// The source package whose paragraphs go; `None` if none do.
-    pub(super) source: Option<&'a str>,
-    /// The paragraphs that come.
-    pub(super) insert: &'a [Stanza],
+pub(super) struct Workplace<'a> {
+    /// The directory of its files by hash; it exists.
+    pub(super) directory: &'a Path,
+    /// The forms that it should have.
+    pub(super) formats: &'a [Compression],
+    pub(super) stores: &'a Stores,
 }
 
-impl Change<'_> {
-    fn removes(&self, key: &Key) -> bool {
-        self.source == Some(key.source())
+/// What becomes of an index: the entries of some source packages are replaced.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Change<'a> {
+    /// The source packages whose entries go.
+    sources: BTreeSet<&'a [u8]>,
+    /// The entries that come, in the order of their keys.
+    insert: Vec<&'a Stanza>,
+}
+
+impl<'a> Change<'a> {
+    /// Replaces the entries of these source packages by those.
+    pub(super) fn new(sources: impl IntoIterator<Item = &'a str>, insert: &'a [Stanza]) -> Self {
+        let mut insert: Vec<&Stanza> = insert.iter().collect();
+        insert.sort_by(|a, b| a.key.cmp(&b.key));
+        Self { sources: sources.into_iter().map(str::as_bytes).collect(), insert }
+    }
+
+    fn removes(&self, key: KeyRef<'_>) -> bool {
+        self.sources.contains(key.source())
     }
 }
 
 impl Published {
-    /// Takes an index whose table is known.
-    pub(super) fn new(table: Arc<Table>, gz: Vec<u8>, xz: Option<Vec<u8>>) -> Self {
-        Self { table, gz, xz, foreign: false }
+    /// Returns an index that was never published.
+    pub(super) fn empty(layout: Layout) -> Self {
+        Self { layout, table: Arc::default(), files: BTreeMap::new() }
     }
 
-    /// Reads an index without its table, from its gzip members and the index of its xz stream.
+    /// Takes an index whose table is known; the file that the table is named by is among the files.
+    pub(super) fn new(layout: Layout, table: Arc<Table>, files: IndexFiles) -> Self {
+        Self { layout, table, files }
+    }
+
+    /// Reads an index without its table. A file that is lost, or does not fit the first, will be made again.
     ///
     /// # Errors
-    /// It is not an index.
-    pub(super) fn recover(gz: Vec<u8>, xz: Option<Vec<u8>>) -> io::Result<Self> {
-        let mut sizes = xz.as_deref().and_then(xz::read_index).unwrap_or_default().into_iter();
-        let (mut rest, mut blocks, mut matches) = (gz.as_slice(), Vec::new(), xz.is_some());
-        let (mut hash, mut foreign) = (Sha256::new(), false);
-        while !rest.is_empty() {
-            let mut decoder = flate2::bufread::GzDecoder::new(rest);
-            let mut text = String::new();
-            decoder.read_to_string(&mut text)?;
-            let after = decoder.into_inner();
-            let member = rest.get(..rest.len() - after.len()).unwrap_or_default();
+    /// The first of the files is not an index that it can be made again from.
+    pub(super) fn recover(layout: Layout, files: IndexFiles) -> Result<Recovered, ArchiveError> {
+        if layout != Layout::Paragraphs {
+            return Ok(Recovered::Keyless);
+        }
+        let mut forms: Vec<(Compression, Vec<Found>, Vec<[u8; 32]>)> = Vec::new();
+        for (compression, file) in &files {
+            let read = file.read().and_then(|it| read_blocks(*compression, file, &it));
+            match read {
+                Ok((found, sums)) => {
+                    let texts = |it: &[Found]| it.iter().map(|it| it.text.len()).collect::<Vec<_>>();
+                    if forms.first().is_none_or(|(_, first, _)| texts(first) == texts(&found)) {
+                        forms.push((*compression, found, sums));
+                    }
+                }
+                Err(error) if forms.is_empty() => return Err(error),
+                Err(error) => tracing::warn!(%error, "an index is lost and will be made again"),
+            }
+        }
+        let Some(((_, blocks, _), (_, main))) = forms.first().zip(files.first_key_value()) else {
+            return Ok(Recovered::Whole(Self::empty(layout)));
+        };
+        let table = table_of(blocks, &forms).map_err(|e| ArchiveError::damaged(&main.path, e))?;
+        Ok(Recovered::Whole(Self { layout, table: Arc::new(table), files }))
+    }
+
+    /// Returns whether all these forms are published and known, and no other.
+    pub(super) fn has_exactly(&self, formats: &[Compression]) -> bool {
+        let known = |it: &Compression| self.files.contains_key(it) && self.table.forms.contains(it);
+        let wanted: BTreeSet<_> = formats.iter().collect();
+        !self.table.foreign && wanted.iter().all(|it| known(it)) && self.files.len() == wanted.len()
+    }
+
+    /// Returns the entries of a source package.
+    pub(super) fn entries(&self, source: &str) -> Result<Vec<Stanza>, ArchiveError> {
+        self.find(|key| key.source() == source.as_bytes())
+    }
+
+    /// Returns the entries of packages of one name.
+    pub(super) fn named(&self, name: &str) -> Result<Vec<Stanza>, ArchiveError> {
+        self.find(|key| key.name() == name.as_bytes())
+    }
+
+    /// Returns all entries.
+    pub(super) fn all(&self) -> Result<Vec<Stanza>, ArchiveError> {
+        self.find(|_| true)
+    }
+
+    fn find(&self, is_wanted: impl Fn(KeyRef<'_>) -> bool) -> Result<Vec<Stanza>, ArchiveError> {
+        let mut found = Vec::new();
+        for block in 0..self.table.blocks.len() {
+            if self.table.keys(block).any(&is_wanted) {
+                self.stanzas(block, &is_wanted, &mut found)?;
+            }
+        }
+        Ok(found)
+    }
+
+    /// Adds the wanted entries of a block.
+    fn stanzas(
+        &self,
+        block: usize,
+        is_wanted: impl Fn(KeyRef<'_>) -> bool,
+        found: &mut Vec<Stanza>,
+    ) -> Result<(), ArchiveError> {
+        let text = String::from_utf8(self.text(block)?).map_err(|e| self.bad(e))?;
+        if self.table.foreign {
+            let stanzas = split(&text).filter_map(Stanza::parse);
+            found.extend(stanzas.filter(|it| is_wanted(KeyRef::of(&it.key))));
+            return Ok(());
+        }
+        let mut rest = text.as_str();
+        for entry in self.table.entries(block) {
+            let cut = usize::try_from(entry.length).ok().and_then(|it| rest.split_at_checked(it));
+            let (entry_text, after) = cut.ok_or_else(|| self.bad("is shorter than its table says"))?;
             rest = after;
-            let keys: Vec<Key> = split(&text).filter_map(Stanza::parse).map(|it| it.key).collect();
-            if keys.is_empty() {
-                continue;
-            }
-            let text_length = text.len() as u64;
-            let (xz_unpadded, uncompressed) = sizes.next().unwrap_or_default();
-            matches &= uncompressed == text_length;
-            foreign |= keys.iter().skip(1).any(begins_block);
-            hash.update(text.as_bytes());
-            let (gz, text_state) = (Sum::of(member), HashState::of(&hash));
-            let (gz_length, gz_sha256) = (gz.size, gz.sha256);
-            blocks.push(Block { keys, text_length, gz_length, gz_sha256, xz_unpadded, text_state });
-        }
-        matches &= sizes.next().is_none();
-        if !blocks.iter().flat_map(|it| &it.keys).is_sorted() {
-            return Err(io::Error::other("it is not sorted by package"));
-        }
-        let xz = xz.filter(|_| matches && !foreign);
-        Ok(Self { table: Arc::new(Table { blocks }), gz, xz, foreign })
-    }
-
-    /// Returns the paragraphs of a source package.
-    pub(super) fn entries(&self, source: &str) -> io::Result<Vec<Stanza>> {
-        let mut found = Vec::new();
-        for (at, block) in self.table.blocks.iter().enumerate() {
-            if block.keys.iter().any(|it| it.source() == source) {
-                let stanzas = self.stanzas(at)?;
-                found.extend(stanzas.into_iter().filter(|it| it.key.source() == source));
+            if is_wanted(entry.key) {
+                let text = entry_text.strip_suffix(self.layout.separator()).unwrap_or(entry_text);
+                found.push(Stanza { key: entry.key.to_key(), text: text.to_owned() });
             }
         }
-        Ok(found)
+        Ok(())
     }
 
-    /// Returns all paragraphs.
-    pub(super) fn all(&self) -> io::Result<Vec<Stanza>> {
-        let blocks: io::Result<Vec<_>> = (0..self.table.blocks.len()).map(|at| self.stanzas(at)).collect();
-        Ok(blocks?.concat())
-    }
-
-    /// Returns the paragraphs of a block.
-    fn stanzas(&self, block: usize) -> io::Result<Vec<Stanza>> {
-        Ok(split(&self.text(block)?).filter_map(Stanza::parse).collect())
-    }
-
-    fn text(&self, block: usize) -> io::Result<String> {
-        let begin = self.table.gz_offset(block);
-        let length = self.table.blocks.get(block).map_or(0, |it| it.gz_length);
-        decode_member(slice(&self.gz, begin, length)?)
-    }
-
-    /// Returns the paragraphs of binary packages of one name.
-    pub(super) fn named(&self, name: &str) -> io::Result<Vec<Stanza>> {
-        let mut found = Vec::new();
-        for (at, block) in self.table.blocks.iter().enumerate() {
-            if block.keys.iter().any(|it| it.name() == name) {
-                found.extend(self.stanzas(at)?.into_iter().filter(|it| it.key.name() == name));
-            }
+    /// Reads the text of a block from the file that counts.
+    fn text(&self, block: usize) -> Result<Vec<u8>, ArchiveError> {
+        let missing = || self.bad("is not what its table says");
+        let (compression, file) = self.main().ok_or_else(missing)?;
+        let known = self.table.blocks.get(block).ok_or_else(missing)?;
+        let form = known.forms.first().ok_or_else(missing)?;
+        let size = usize::try_from(compression.padded(form.unpadded)).map_err(|e| self.bad(e))?;
+        let mut bytes = vec![0; size];
+        let read = file.file.read_exact_at(&mut bytes, self.offset(compression, 0, block));
+        read.map_err(ArchiveError::read(&file.path))?;
+        if Sha256::digest(&bytes).as_slice() != form.sha256 {
+            return Err(ArchiveError::damaged(&file.path, "is not what it was when it was published"));
         }
-        Ok(found)
+        compression.decode(&bytes, form.unpadded, known.text.length).map_err(|e| self.bad(e))
+    }
+
+    /// Returns the file that is read, with its form.
+    fn main(&self) -> Option<(Compression, &IndexFile)> {
+        let compression = *self.table.forms.first()?;
+        Some((compression, self.files.get(&compression)?))
+    }
+
+    /// Returns where a block begins in the file of a form, which has this place among the table's forms.
+    fn offset(&self, compression: Compression, form: usize, block: usize) -> u64 {
+        let length = |it: &super::table::Block| it.forms.get(form).map_or(0, |it| compression.padded(it.unpadded));
+        compression.header().len() as u64 + self.table.blocks.iter().take(block).map(length).sum::<u64>()
+    }
+
+    fn bad(&self, problem: impl std::fmt::Display) -> ArchiveError {
+        let path = self.main().map(|it| it.1.path.as_path()).unwrap_or(Path::new("an index"));
+        ArchiveError::damaged(path, problem)
     }
 
     /// Makes the index that the change leads to; `None` if it changes nothing.
-    pub(super) fn change(&self, change: Change<'_>) -> io::Result<Option<Built>> {
-        let insert = sorted(change.insert);
-        let mut old: Vec<Stanza> = change.source.map(|it| self.entries(it)).transpose()?.unwrap_or_default();
-        old.sort_by(|a, b| a.key.cmp(&b.key));
-        if old.iter().eq(insert.iter().copied()) && self.xz.is_some() {
-            return Ok(None);
+    pub(super) fn change(&self, change: &Change<'_>, place: Workplace<'_>) -> Result<Option<Built>, ArchiveError> {
+        if self.has_exactly(place.formats) {
+            let mut old = self.find(|key| change.removes(key))?;
+            old.sort_by(|a, b| a.key.cmp(&b.key));
+            if old.iter().eq(change.insert.iter().copied()) {
+                return Ok(None);
+            }
         }
-        self.rebuild(change).map(Some)
+        self.rebuild(change, place).map(Some)
     }
 
     /// Makes the index that the change leads to, even if it is the one that is there.
-    pub(super) fn rebuild(&self, change: Change<'_>) -> io::Result<Built> {
-        let parts = self.parts(change, &sorted(change.insert))?;
-        self.assemble(&parts)
+    pub(super) fn rebuild(&self, change: &Change<'_>, place: Workplace<'_>) -> Result<Built, ArchiveError> {
+        let parts = self.parts(change)?;
+        assembly::assemble(self, parts, place)
     }
 
     /// Cuts the changed text into blocks, and tells which of them are there already.
-    fn parts(&self, change: Change<'_>, insert: &[&Stanza]) -> io::Result<Vec<Part>> {
-        let blocks = &self.table.blocks;
-        let is_dirty = |it: &Block| self.foreign || it.keys.iter().any(|key| change.removes(key));
-        let mut dirty: Vec<bool> = blocks.iter().map(is_dirty).collect();
-        for stanza in insert {
-            if let Some(it) = dirty.get_mut(self.table.block_for(&stanza.key)) {
+    fn parts(&self, change: &Change<'_>) -> Result<Vec<Part>, ArchiveError> {
+        let table = &self.table;
+        let is_dirty = |block| table.foreign || table.keys(block).any(|key| change.removes(key));
+        let mut dirty: Vec<bool> = (0..table.blocks.len()).map(is_dirty).collect();
+        for stanza in &change.insert {
+            if let Some(it) = dirty.get_mut(table.block_for(KeyRef::of(&stanza.key))) {
                 *it = true;
             }
         }
-        // Where a block loses its first paragraph, what is left may belong to the block before.
-        for (at, block) in blocks.iter().enumerate().skip(1) {
-            if block.keys.first().is_some_and(|key| change.removes(key))
-                && let Some(it) = dirty.get_mut(at - 1)
+        // Where a block loses its first entry, what is left may belong to the block before.
+        for block in 1..table.blocks.len() {
+            if table.first(block).is_some_and(|key| change.removes(key))
+                && let Some(it) = dirty.get_mut(block - 1)
             {
                 *it = true;
             }
         }
-        let mut cutter = Cutter::default();
-        let mut insert = insert.iter().copied().peekable();
-        for (at, is_dirty) in dirty.iter().enumerate() {
-            let first = blocks.get(at).and_then(|it| it.keys.first());
-            if !is_dirty && first.is_some_and(|it| cutter.would_cut(it)) {
+        let mut cutter = Cutter::new(self.layout.separator().len());
+        let mut insert = change.insert.iter().copied().peekable();
+        for (block, is_dirty) in dirty.iter().enumerate() {
+            if !is_dirty && table.first(block).is_some_and(|it| cutter.would_cut(it)) {
                 cutter.cut();
             }
-            if !is_dirty && cutter.open.is_empty() {
-                cutter.parts.push(Part::Old(at));
+            if !is_dirty && !cutter.is_open() {
+                cutter.keep(block);
                 continue;
             }
-            let until = blocks.get(at + 1).and_then(|it| it.keys.first());
-            for stanza in self.stanzas(at)?.into_iter().filter(|it| !change.removes(&it.key)) {
+            let mut stanzas = Vec::new();
+            self.stanzas(block, |key| !change.removes(key), &mut stanzas)?;
+            for stanza in stanzas {
                 while let Some(new) = insert.next_if(|it| it.key < stanza.key) {
                     cutter.push(new.clone());
                 }
                 cutter.push(stanza);
             }
-            while let Some(new) = insert.next_if(|it| until.is_none_or(|until| it.key < *until)) {
+            let until = table.first(block + 1);
+            while let Some(new) = insert.next_if(|it| until.is_none_or(|until| KeyRef::of(&it.key) < until)) {
                 cutter.push(new.clone());
             }
         }
         insert.for_each(|new| cutter.push(new.clone()));
-        cutter.cut();
-        Ok(cutter.parts)
+        Ok(cutter.finish())
     }
+}
 
-    /// Puts the blocks together: what is there is copied, and what is not is compressed.
-    fn assemble(&self, parts: &[Part]) -> io::Result<Built> {
-        let mut assembly = Assembly::new(self.gz.len());
-        let mut places = Places::default();
-        let old: Vec<(&Block, Place)> = self.table.blocks.iter().map(|it| (it, places.next(it))).collect();
-        let mut is_prefix = true;
-        for (at, part) in parts.iter().enumerate() {
-            is_prefix &= matches!(part, Part::Old(number) if *number == at);
-            match part {
-                Part::Old(number) => {
-                    let (block, place) = old.get(*number).ok_or_else(shorter)?;
-                    let gz = slice(&self.gz, place.gz, block.gz_length)?;
-                    let xz = self.xz.as_ref();
-                    let xz = xz.map(|it| slice(it, place.xz, xz::padded(block.xz_unpadded))).transpose()?;
-                    // Up to the first change the text is what it was, and so is its hash.
-                    let state = if is_prefix { block.text_state.resume() } else { None };
-                    assembly.keep(block, gz, xz, state)?;
-                }
-                Part::New(stanzas) => assembly.add(stanzas)?,
+/// Finds the blocks of a file, and the sum of each.
+fn read_blocks(
+    compression: Compression,
+    file: &IndexFile,
+    bytes: &[u8],
+) -> Result<(Vec<Found>, Vec<[u8; 32]>), ArchiveError> {
+    let found = compression.blocks(bytes).map_err(|e| ArchiveError::damaged(&file.path, e))?;
+    let (mut sums, mut begin) = (Vec::new(), compression.header().len());
+    for block in &found {
+        let end = begin + usize::try_from(compression.padded(block.unpadded)).unwrap_or_default();
+        sums.push(Sha256::digest(bytes.get(begin..end).unwrap_or_default()).into());
+        begin = end;
+    }
+    Ok((found, sums))
+}
+
+/// Makes the table of paragraphs from their blocks.
+fn table_of(blocks: &[Found], forms: &[(Compression, Vec<Found>, Vec<[u8; 32]>)]) -> io::Result<Table> {
+    let separator = Layout::Paragraphs.separator();
+    let mut table = Table::new(forms.iter().map(|it| it.0).collect(), 0, false);
+    let (mut hash, mut previous): (Sha256, Option<Key>) = (Sha256::new(), None);
+    for (number, block) in blocks.iter().enumerate() {
+        let text = std::str::from_utf8(&block.text).map_err(io::Error::other)?;
+        let stanzas: Vec<Stanza> = split(text).filter_map(Stanza::parse).collect();
+        for stanza in &stanzas {
+            if previous.as_ref().is_some_and(|it| *it > stanza.key) {
+                return Err(io::Error::other("is not sorted by package"));
             }
+            previous = Some(stanza.key.clone());
         }
-        assembly.finish()
+        let pieces = stanzas.iter().flat_map(|it| [it.text.as_str(), separator]);
+        table.foreign |= !pieces.flat_map(str::bytes).eq(text.bytes());
+        table.foreign |= stanzas.iter().skip(1).any(|it| begins_block(KeyRef::of(&it.key)));
+        hash.update(text.as_bytes());
+        let form = |it: &(Compression, Vec<Found>, Vec<[u8; 32]>)| {
+            let found = it.1.get(number).zip(it.2.get(number));
+            found.map(|(found, sha256)| Form { unpadded: found.unpadded, sha256: *sha256 })
+        };
+        let forms = forms.iter().map(form).collect::<Option<Vec<_>>>().unwrap_or_default();
+        let entries = stanzas.iter().map(|it| (KeyRef::of(&it.key), it.text.len() + separator.len()));
+        // The text is in no store yet.
+        let span = Span { offset: u64::MAX, length: text.len() as u64, crc: 0 };
+        table.push(entries, span, HashState::of(&hash), forms)?;
     }
-}
-
-/// An index that is being put together.
-#[derive(Debug)]
-struct Assembly {
-    blocks: Vec<Block>,
-    gz: Vec<u8>,
-    xz: Vec<u8>,
-    text: Sha256,
-}
-
-impl Assembly {
-    fn new(capacity: usize) -> Self {
-        Self { blocks: Vec::new(), gz: Vec::with_capacity(capacity), xz: xz::header(), text: Sha256::new() }
-    }
-
-    /// Adds a block that is compressed already; `state` is where hashing is after it, if nothing before it changed.
-    fn keep(&mut self, old: &Block, gz: &[u8], xz: Option<&[u8]>, state: Option<Sha256>) -> io::Result<()> {
-        let mut block = old.clone();
-        let text = if state.is_none() || xz.is_none() { Some(decode_member(gz)?) } else { None };
-        if let Some(state) = state {
-            self.text = state;
-        } else {
-            self.text.update(text.as_deref().unwrap_or_default());
-            block.text_state = HashState::of(&self.text);
-        }
-        self.gz.extend_from_slice(gz);
-        if let Some(xz) = xz {
-            self.xz.extend_from_slice(xz);
-        } else {
-            block.xz_unpadded = self.add_xz(text.as_deref().unwrap_or_default())?;
-        }
-        self.blocks.push(block);
-        Ok(())
-    }
-
-    /// Adds a block that has to be compressed.
-    fn add(&mut self, stanzas: &[Stanza]) -> io::Result<()> {
-        let text: String = stanzas.iter().flat_map(|it| [it.text.as_str(), "\n"]).collect();
-        self.text.update(text.as_bytes());
-        let begin = self.gz.len();
-        encode_member(&mut self.gz, text.as_bytes())?;
-        let member = Sum::of(self.gz.get(begin..).unwrap_or_default());
-        let xz_unpadded = self.add_xz(&text)?;
-        self.blocks.push(Block {
-            keys: stanzas.iter().map(|it| it.key.clone()).collect(),
-            text_length: text.len() as u64,
-            gz_length: member.size,
-            gz_sha256: member.sha256,
-            xz_unpadded,
-            text_state: HashState::of(&self.text),
-        });
-        Ok(())
-    }
-
-    fn add_xz(&mut self, text: &str) -> io::Result<u64> {
-        let encoded = xz::encode_block(text.as_bytes())?;
-        self.xz.extend_from_slice(&encoded.bytes);
-        Ok(encoded.unpadded)
-    }
-
-    fn finish(self) -> io::Result<Built> {
-        let Self { blocks, mut gz, mut xz, text } = self;
-        if blocks.is_empty() {
-            encode_member(&mut gz, b"")?;
-        }
-        xz.extend(xz::trailer(blocks.iter().map(|it| (it.xz_unpadded, it.text_length))));
-        let size = blocks.iter().map(|it| it.text_length).sum();
-        let text = Sum { sha256: hex(&text.finalize()), size };
-        let (gz_sum, xz_sum) = (Sum::of(&gz), Sum::of(&xz));
-        Ok(Built { table: Table { blocks }, text, gz, gz_sum, xz, xz_sum })
-    }
-}
-
-fn sorted(stanzas: &[Stanza]) -> Vec<&Stanza> {
-    let mut sorted: Vec<&Stanza> = stanzas.iter().collect();
-    sorted.sort_by(|a, b| a.key.cmp(&b.key));
-    sorted
-}
-
-/// A block of a changed index.
-#[derive(Debug)]
-enum Part {
-    /// One that was there before.
-    Old(usize),
-    /// One that has to be compressed.
-    New(Vec<Stanza>),
-}
-
-/// Where the gzip member and the xz block of a block begin.
-#[derive(Clone, Copy, Debug)]
-struct Place {
-    gz: u64,
-    xz: u64,
-}
-
-/// The places of blocks that follow each other.
-#[derive(Debug)]
-struct Places(Place);
-
-impl Default for Places {
-    fn default() -> Self {
-        Self(Place { gz: 0, xz: xz::HEADER_LENGTH as u64 })
-    }
-}
-
-impl Places {
-    fn next(&mut self, block: &Block) -> Place {
-        let place = self.0;
-        self.0.gz += block.gz_length;
-        self.0.xz += xz::padded(block.xz_unpadded);
-        place
-    }
-}
-
-/// Cuts paragraphs into blocks.
-#[derive(Debug, Default)]
-struct Cutter {
-    parts: Vec<Part>,
-    open: Vec<Stanza>,
-    length: u64,
-}
-
-impl Cutter {
-    /// Returns whether a paragraph would begin another block, when some are open.
-    fn would_cut(&self, key: &Key) -> bool {
-        !self.open.is_empty() && (self.length >= LONGEST || begins_block(key))
-    }
-
-    fn push(&mut self, stanza: Stanza) {
-        if self.would_cut(&stanza.key) {
-            self.cut();
-        }
-        self.length += stanza.text.len() as u64 + 1;
-        self.open.push(stanza);
-    }
-
-    fn cut(&mut self) {
-        if !self.open.is_empty() {
-            self.parts.push(Part::New(std::mem::take(&mut self.open)));
-        }
-        self.length = 0;
-    }
-}
-
-/// Returns whether the paragraph always begins a block: a property of its name alone.
-fn begins_block(key: &Key) -> bool {
-    let digest =
-        Sha256::new().chain_update(key.name()).chain_update(" ").chain_update(key.source()).finalize();
-    digest.first().is_some_and(|it| it % ONE_IN == 0)
-}
-
-fn slice(bytes: &[u8], begin: u64, length: u64) -> io::Result<&[u8]> {
-    let range = usize::try_from(begin).ok().zip(usize::try_from(length).ok());
-    let found = range.and_then(|(begin, length)| bytes.get(begin..begin.checked_add(length)?));
-    found.ok_or_else(shorter)
-}
-
-fn shorter() -> io::Error {
-    io::Error::other("it is shorter than its table says")
-}
-
-fn encode_member(into: &mut Vec<u8>, text: &[u8]) -> io::Result<()> {
-    let mut encoder = flate2::GzBuilder::new().mtime(0).write(into, flate2::Compression::default());
-    encoder.write_all(text)?;
-    encoder.finish().map(drop)
-}
-
-/// Decompresses one gzip member, or several.
-pub(super) fn decode_member(bytes: &[u8]) -> io::Result<String> {
-    let mut text = String::new();
-    flate2::bufread::MultiGzDecoder::new(bytes).read_to_string(&mut text)?;
-    Ok(text)
+    Ok(table)
 }
 
 #[cfg(test)]
