@@ -139,7 +139,7 @@ fn specs() -> Result<BTreeMap<PocketName, PocketSpec>, BoxError> {
             name: name.parse()?,
             branch: name.parse()?,
             suite: suite.parse()?,
-            component: "main".parse()?,
+            components: vec!["main".parse()?],
             architectures: vec!["amd64".parse()?],
             base: "none".parse()?,
             policy: Policy { allow_backtracking, ..Policy::default() },

@@ -62,7 +62,7 @@ fn site(repositories: &Repositories, superproject: PathBuf) -> Arc<GitSite> {
         name: name.parse().expect("a name"),
         branch: name.parse().expect("a name"),
         suite: name.parse().expect("a name"),
-        component: "main".parse().expect("a name"),
+        components: vec!["main".parse().expect("a name")],
         architectures: Vec::new(),
         base: "bookworm".parse().expect("a name"),
         policy: Policy { allow_backtracking, ..Policy::default() },

@@ -11,6 +11,7 @@ use crate::access::{Acl, Lists};
 use crate::names::{Architecture, BaseName, Component, PocketName, Principal, Suite};
 use crate::policy::PocketSpec;
 use crate::process::Limits;
+use crate::publisher::archive::{Descriptions, Upgrades};
 
 mod host;
 mod locate;
@@ -41,6 +42,8 @@ pub struct Config {
     pub pockets: BTreeMap<PocketName, PocketSpec>,
     /// Who may publish in each pocket; has the same keys as `pockets`.
     pub acls: BTreeMap<PocketName, Acl>,
+    /// What the `Release` file of each pocket's suite says; has the same keys as `pockets`.
+    pub releases: BTreeMap<PocketName, Release>,
     /// The named lists of principals that an access list may be.
     pub lists: Lists,
     /// The principals who may submit in the name of another.
@@ -125,6 +128,25 @@ pub struct Publisher {
     pub origin: String,
     /// The `Label` of its Release files.
     pub label: String,
+    /// Where `apt changelog` finds changelogs: a URI with `@CHANGEPATH@` in it, or `no`.
+    pub changelogs: Option<String>,
+    /// Whether its suites have `Contents-*`.
+    pub contents: bool,
+    /// Where the long descriptions of packages are.
+    pub descriptions: Descriptions,
+    /// The component of packages with debugging symbols; `None` to leave them beside the others.
+    pub debug: Option<Component>,
+}
+
+/// What the `Release` file of a pocket's suite says, besides what all of them say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Release {
+    /// `Codename`; `None` for the suite's name.
+    pub codename: Option<Suite>,
+    /// `Description`; `None` for one that names the pocket.
+    pub description: Option<String>,
+    /// `NotAutomatic` and `ButAutomaticUpgrades`.
+    pub upgrades: Upgrades,
 }
 
 /// One problem of a configuration file.

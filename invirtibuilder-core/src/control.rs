@@ -17,10 +17,12 @@ use crate::names::{FileName, PackageName, Version};
 
 mod binary;
 mod changes;
+mod contents;
 mod source;
 
 pub use binary::BinaryControl;
 pub use changes::Changes;
+pub(crate) use contents::list_files;
 pub use source::SourceControl;
 
 /// The control files of packages are small; what is longer than this many bytes is not one.

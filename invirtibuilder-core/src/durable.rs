@@ -4,6 +4,7 @@
 //! Never decides where something belongs.
 #![allow(clippy::disallowed_methods, reason = "this is the module that the ban on writing leads to")]
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
@@ -45,6 +46,7 @@ pub struct NewFile {
     file: File,
     staged: PathBuf,
     path: PathBuf,
+    synced: bool,
     committed: bool,
 }
 
@@ -62,8 +64,14 @@ impl NewFile {
             file: file.map_err(at("create", &staged))?,
             staged,
             path: path.to_owned(),
+            synced: false,
             committed: false,
         })
+    }
+
+    /// Changes the name that it will get, in the directory that it was begun in.
+    pub fn set_name(&mut self, name: &OsStr) {
+        self.path.set_file_name(name);
     }
 
     /// Gives the file its name, replacing what had it. It and the name are synced.
@@ -109,18 +117,24 @@ impl NewFile {
     }
 
     /// Sets the time of the last change that readers will see, in whole seconds where the file system keeps no more.
-    pub fn set_modified(&self, time: std::time::SystemTime) -> Result<()> {
+    pub fn set_modified(&mut self, time: std::time::SystemTime) -> Result<()> {
+        self.synced = false;
         self.file.set_modified(time).map_err(at("set the time of", &self.staged))
     }
 
     /// Syncs what was written so far.
     pub fn sync(&mut self) -> Result<()> {
-        self.file.flush().and_then(|()| self.file.sync_all()).map_err(at("sync", &self.staged))
+        if !self.synced {
+            self.file.flush().and_then(|()| self.file.sync_all()).map_err(at("sync", &self.staged))?;
+            self.synced = true;
+        }
+        Ok(())
     }
 }
 
 impl Write for NewFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.synced = false;
         self.file.write(bytes)
     }
 
@@ -140,14 +154,57 @@ impl Drop for NewFile {
 /// Gives several files their names, in their order, replacing what had them. All are synced before the first is
 /// named, and each directory is synced once, after the last.
 pub fn commit_all(mut files: Vec<NewFile>) -> Result<()> {
-    for file in &mut files {
-        file.sync()?;
-    }
+    sync_all(&mut files)?;
     for file in &mut files {
         fs::rename(&file.staged, &file.path).map_err(at("rename to", &file.path))?;
         file.committed = true;
     }
     sync_parents(files.iter().map(|it| it.path.as_path()))
+}
+
+/// Syncs what was written to several files, side by side.
+pub fn sync_all(files: &mut [NewFile]) -> Result<()> {
+    /// With more files than this it is cheaper to sync all of their file systems.
+    const MANY: usize = 64;
+    let mut files: Vec<&mut NewFile> = files.iter_mut().filter(|it| !it.synced).collect();
+    if files.len() > MANY {
+        let mut systems = std::collections::BTreeSet::new();
+        for file in &files {
+            let device = file.file.metadata().map_err(at("look at", &file.staged))?.dev();
+            if systems.insert(device) {
+                rustix::fs::syncfs(&file.file).map_err(at("sync the file system of", &file.staged))?;
+            }
+        }
+        files.iter_mut().for_each(|it| it.synced = true);
+        return Ok(());
+    }
+    side_by_side(files, NewFile::sync)
+}
+
+/// Does something that waits for the disk with several things at the same time.
+fn side_by_side<T: Send>(things: Vec<T>, work: impl Fn(T) -> Result<()> + Sync) -> Result<()> {
+    const WORKERS: usize = 8;
+    let mut things = things.into_iter();
+    if things.len() < 2 {
+        return things.try_for_each(work);
+    }
+    let workers = things.len().min(WORKERS);
+    let things = std::sync::Mutex::new(things);
+    let next = || things.lock().unwrap_or_else(std::sync::PoisonError::into_inner).next();
+    std::thread::scope(|scope| {
+        let worker = || {
+            while let Some(thing) = next() {
+                work(thing)?;
+            }
+            Ok(())
+        };
+        let workers: Vec<_> = (0..workers).map(|_| scope.spawn(worker)).collect();
+        let join = |it: std::thread::ScopedJoinHandle<'_, Result<()>>| {
+            it.join().unwrap_or_else(|e| std::panic::resume_unwind(e))
+        };
+        // All are waited for, and the first error is returned.
+        workers.into_iter().map(join).fold(Ok(()), Result::and)
+    })
 }
 
 /// Gives several files a second name each, replacing what had that name. Each directory is synced once, after the
@@ -177,7 +234,7 @@ pub fn remove_all<'a>(paths: impl Iterator<Item = &'a Path> + Clone) -> Result<(
 
 fn sync_parents<'a>(paths: impl Iterator<Item = &'a Path>) -> Result<()> {
     let directories: std::collections::BTreeSet<PathBuf> = paths.map(parent).collect();
-    directories.iter().try_for_each(|it| sync_directory(it))
+    side_by_side(directories.iter().collect(), |it| sync_directory(it))
 }
 
 /// Writes a file, replacing what was there.
@@ -293,6 +350,12 @@ pub fn sync_file(path: &Path) -> Result<()> {
 pub fn sync_directory(path: &Path) -> Result<()> {
     let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
     sync_file(path)
+}
+
+/// Opens a private file for adding to its end; begins it if there is none. Nothing is synced: it is for what can be
+/// found out again.
+pub fn append(path: &Path) -> Result<File> {
+    File::options().append(true).create(true).mode(0o640).open(path).map_err(at("open", path))
 }
 
 /// Begins a log: a file that people may read while it grows, so it is written in place and not synced.

@@ -27,8 +27,8 @@ pub struct PocketSpec {
     pub branch: BranchName,
     /// The APT suite that it publishes in.
     pub suite: Suite,
-    /// The component that it publishes in.
-    pub component: Component,
+    /// The components that it publishes in; a package whose section names none of them goes to the first.
+    pub components: Vec<Component>,
     /// The architectures that it is built for, without `all`.
     pub architectures: Vec<Architecture>,
     /// The distribution that it is built in.

@@ -20,8 +20,16 @@ pub use on_demand::GpgOnDemand;
 pub trait Signer: Debug + Send + Sync {
     /// Signs a text whose lines end with a line feed and without a blank.
     fn sign(&self, release: &str) -> Result<Signed, SignError>;
+    /// Gets ready to sign a text that is not known yet: what takes its time may be done meanwhile.
+    fn begin(&self) -> Result<Box<dyn Signing>, SignError>;
     /// Returns the public key, ASCII-armored.
     fn public_key(&self) -> Result<String, SignError>;
+}
+
+/// A signer that waits for the text. Dropped without it, nothing is signed that anybody sees.
+pub trait Signing: Debug + Send {
+    /// Signs the text, as [`Signer::sign`] does.
+    fn finish(self: Box<Self>, release: &str) -> Result<Signed, SignError>;
 }
 
 /// A text's signatures.

@@ -135,7 +135,7 @@ fn plan(name: &str) -> BuildPlan {
         name: "prod".parse().unwrap(),
         branch: "prod".parse().unwrap(),
         suite: "stable".parse().unwrap(),
-        component: "main".parse().unwrap(),
+        components: vec!["main".parse().unwrap()],
         architectures: vec![host()],
         base: BASE.parse().unwrap(),
         policy: Policy::default(),

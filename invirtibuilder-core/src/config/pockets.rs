@@ -7,10 +7,18 @@ use std::str::FromStr;
 
 use super::section::{Place, Section, Value};
 use super::tree::Node;
-use super::{Base, Host, default_architectures};
+use super::{Base, Host, Release, default_architectures};
 use crate::access::Acl;
-use crate::names::{Architecture, BaseName, PocketName};
+use crate::names::{Architecture, BaseName, Component, PocketName};
 use crate::policy::{CopyFrom, PocketSpec, Policy, Trust};
+use crate::publisher::archive::Upgrades;
+
+/// A pocket as the configuration describes it.
+pub(super) struct Pocket {
+    pub(super) spec: PocketSpec,
+    pub(super) acl: Acl,
+    pub(super) release: Release,
+}
 
 /// Reads the pockets. Those that are left out of the result have a problem noted.
 pub(super) fn read_pockets(
@@ -18,21 +26,21 @@ pub(super) fn read_pockets(
     root: &Path,
     host: &Host,
     bases: &BTreeMap<BaseName, Base>,
-) -> Vec<(PocketSpec, Acl)> {
+) -> Vec<Pocket> {
     let place = section.place().clone();
     let entries = section.named();
     if entries.is_empty() {
         place.report("there is no pocket; write at least one, such as `prod: { acl: [alice@EXAMPLE.ORG] }`");
     }
     let names: BTreeSet<&str> = entries.iter().map(|it| it.0).collect();
-    let mut pockets: Vec<(PocketSpec, Acl)> = Vec::new();
+    let mut pockets: Vec<Pocket> = Vec::new();
     for (name, node, place) in entries {
         let Some(name) = place.take(name.parse::<PocketName>()) else { continue };
         let context = Context { root, host, bases, names: &names };
         let Some(pocket) = read_pocket(name, Section::of(Some(node), place.clone()), &context) else {
             continue;
         };
-        check_not_shared(&pocket.0, pockets.iter().map(|it| &it.0), &place);
+        check_not_shared(&pocket.spec, pockets.iter().map(|it| &it.spec), &place);
         pockets.push(pocket);
     }
     pockets
@@ -46,15 +54,12 @@ struct Context<'a> {
     names: &'a BTreeSet<&'a str>,
 }
 
-fn read_pocket(
-    name: PocketName,
-    mut section: Section<'_>,
-    context: &Context<'_>,
-) -> Option<(PocketSpec, Acl)> {
+fn read_pocket(name: PocketName, mut section: Section<'_>, context: &Context<'_>) -> Option<Pocket> {
     let acl = read_acl(&mut section, context.root);
     let suite = name_or(&mut section, "apt", name.as_str());
     let branch = name_or(&mut section, "git", name.as_str());
-    let component = name_or(&mut section, "component", "main");
+    let components = read_components(&mut section);
+    let release = read_release(section.section("release"));
     let policy = Policy {
         allow_backtracking: section.value("allow_backtracking").and_then(|it| it.boolean()).unwrap_or(false),
         copy_from: read_copy_from(&mut section, &name, context.names),
@@ -73,16 +78,50 @@ fn read_pocket(
         value.place.report("it is not supported yet: a build sees its base alone; remove it");
     }
     section.finish();
-    let spec = PocketSpec {
-        name,
-        branch: branch?,
-        suite: suite?,
-        component: component?,
-        architectures,
-        base: base?,
-        policy,
+    let spec =
+        PocketSpec { name, branch: branch?, suite: suite?, components, architectures, base: base?, policy };
+    Some(Pocket { spec, acl: acl?, release })
+}
+
+/// Reads `components`, or `component` where there is one only.
+fn read_components(section: &mut Section<'_>) -> Vec<Component> {
+    let one = section.value("component").and_then(|it| it.parse::<Component>());
+    let Some(value) = section.value("components") else {
+        return one.map_or_else(|| "main".parse().into_iter().collect(), |it| vec![it]);
     };
-    Some((spec, acl?))
+    if one.is_some() {
+        section.place().key("component").report("there is components too; remove one of the two");
+    }
+    let components: Vec<Component> = value.list();
+    if components.is_empty() {
+        value.place.report("it is empty; name a component such as main, or leave it out");
+    }
+    for (at, component) in components.iter().enumerate() {
+        if components.iter().take(at).any(|it| it == component) {
+            value.place.report(format!("{component} is there twice; remove one of the two"));
+        }
+    }
+    components
+}
+
+/// Reads what the suite's `Release` says of it.
+fn read_release(mut section: Section<'_>) -> Release {
+    let codename = section.value("codename").and_then(|it| it.parse());
+    let description = section.line("description");
+    let mut is_set = |key| section.value(key).and_then(|it| it.boolean()).unwrap_or(false);
+    let upgrades = match (is_set("not_automatic"), is_set("but_automatic_upgrades")) {
+        (false, false) => Upgrades::Automatic,
+        (true, true) => Upgrades::OfInstalled,
+        (true, false) => Upgrades::Never,
+        (false, true) => {
+            section.place().key("but_automatic_upgrades").report(
+                "apt heeds it only with not_automatic: yes; add that, or remove this (apt_preferences(5))",
+            );
+            Upgrades::Automatic
+        }
+    };
+    section.finish();
+    Release { codename, description, upgrades }
 }
 
 fn name_or<T: FromStr>(section: &mut Section<'_>, key: &'static str, default: &str) -> Option<T>

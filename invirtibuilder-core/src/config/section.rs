@@ -106,6 +106,16 @@ impl<'a> Section<'a> {
         (*node != Node::Nothing).then(|| Value { node, place: self.place.key(key) })
     }
 
+    /// Returns a text of one line.
+    pub(super) fn line(&mut self, key: &'static str) -> Option<String> {
+        let value = self.value(key)?;
+        let text = value.text()?;
+        if text.contains(char::is_control) {
+            value.place.report("it has a line break or another control character; write one line");
+        }
+        Some(text.to_owned())
+    }
+
     pub(super) fn section(&mut self, key: &'static str) -> Section<'a> {
         self.known.push(key);
         let node = self.entries.iter().find(|it| it.0 == key).map(|it| &it.1);

@@ -4,15 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::pockets::read_pockets;
+use super::pockets::{Pocket, read_pockets};
 use super::section::{Place, Problems, Section, Value};
 use super::tree::Node;
 use super::units::{parse_duration, parse_size};
 use super::{Base, Builder, Config, DEFAULT_ROOT, Host, Paths, Publisher, Tagger};
 use crate::access::Lists;
-use crate::names::{BaseName, BranchName, Principal};
+use crate::names::{BaseName, BranchName, Component, Principal};
 use crate::policy::PocketSpec;
 use crate::process::Limits;
+use crate::publisher::archive::Descriptions;
 
 /// Reads the configuration; `None` if something that has no default is not there. Then, as for everything else
 /// that is wrong, a problem is noted.
@@ -29,7 +30,7 @@ pub(super) fn read<'a>(tree: &'a Node, host: &Host, problems: &'a Problems<'a>) 
     let tagger = read_tagger(build.section("tagger"));
     let tag_prefix = read_tag_prefix(&mut build);
     build.finish();
-    define_host_base(&mut bases, pockets.iter().map(|it| &it.0));
+    define_host_base(&mut bases, pockets.iter().map(|it| &it.spec));
 
     let mut queue = top.section("queue");
     queue.backend("directory");
@@ -39,13 +40,18 @@ pub(super) fn read<'a>(tree: &'a Node, host: &Host, problems: &'a Problems<'a>) 
     let hook_timeout = read_hooks(top.section("hooks"));
     top.finish();
 
-    let (specs, acls) =
-        pockets.into_iter().map(|(spec, acl)| ((spec.name.clone(), spec.clone()), (spec.name, acl))).unzip();
+    let (mut specs, mut acls, mut releases) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+    for Pocket { spec, acl, release } in pockets {
+        acls.insert(spec.name.clone(), acl);
+        releases.insert(spec.name.clone(), release);
+        specs.insert(spec.name.clone(), spec);
+    }
     Some(Config {
         root,
         paths,
         pockets: specs,
         acls,
+        releases,
         lists,
         impersonate,
         tagger: tagger?,
@@ -259,19 +265,38 @@ fn read_publisher(mut section: Section<'_>) -> Publisher {
         }
         Some(text)
     });
-    let mut line = |key, default: &str| {
-        let text = section.value(key).and_then(|value| {
-            let text = value.text()?;
-            if text.contains(char::is_control) {
-                value.place.report("it has a line break or another control character; write one line");
-            }
-            Some(text.to_owned())
-        });
-        text.unwrap_or_else(|| default.to_owned())
-    };
-    let (origin, label) = (line("origin", "Invirtibuilder"), line("label", "Invirtibuilder"));
+    let mut line = |key| section.line(key).unwrap_or_else(|| "Invirtibuilder".to_owned());
+    let (origin, label) = (line("origin"), line("label"));
+    let changelogs = section.line("changelogs");
+    let contents = section.value("contents").and_then(|it| it.boolean()).unwrap_or(false);
+    let descriptions = read_descriptions(&mut section);
+    let debug = read_debug(&mut section);
     section.finish();
-    Publisher { key, origin, label }
+    Publisher { key, origin, label, changelogs, contents, descriptions, debug }
+}
+
+fn read_descriptions(section: &mut Section<'_>) -> Descriptions {
+    let Some(value) = section.value("descriptions") else { return Descriptions::default() };
+    match value.text() {
+        Some("translation") => Descriptions::Translation,
+        Some("packages") | None => Descriptions::Packages,
+        Some(other) => {
+            value
+                .place
+                .report(format!("{other:?} is no place of descriptions; write packages or translation"));
+            Descriptions::Packages
+        }
+    }
+}
+
+/// Reads the component of debugging symbols, or `no`.
+fn read_debug(section: &mut Section<'_>) -> Option<Component> {
+    match section.value("debug") {
+        None => section.place().take("debug".parse()),
+        Some(value) if matches!(value.node, Node::Boolean(false)) => None,
+        Some(value) if value.text() == Some("no") => None,
+        Some(value) => value.parse(),
+    }
 }
 
 fn read_hooks(mut section: Section<'_>) -> Duration {

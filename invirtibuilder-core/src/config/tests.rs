@@ -79,6 +79,7 @@ fn the_sample_file_documents_every_key_and_loads() {
         ("", with_top("zzzzzzzz: 1\n")),
         ("paths", with_top("paths: { zzzzzzzz: 1 }\n")),
         ("pocket", with_pocket("      acl: [a@B]\n      zzzzzzzzzzzz: 1\n")),
+        ("release", with_pocket("      acl: [a@B]\n      release: { zzzzzzzzzzzz: 1 }\n")),
         ("build", format!("build:\n  zzzzzzzzzz: 1\n  pockets: {{ dev: {{ acl: [a@B] }} }}\n{TAGGER}")),
         ("base", with_top("bases: { b: { zzzzzzzz: 1 } }\n")),
         ("builder", with_top("builder: { zzzzzzzz: 1 }\n")),

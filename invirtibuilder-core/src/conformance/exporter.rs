@@ -47,7 +47,7 @@ pub fn plan(package: &PackageName, version: &Version, commit: &CommitId) -> Buil
         name: "prod".parse().expect(valid),
         branch: "prod".parse().expect(valid),
         suite: "stable".parse().expect(valid),
-        component: "main".parse().expect(valid),
+        components: vec!["main".parse().expect(valid)],
         architectures: vec![architecture],
         base: "bookworm".parse().expect(valid),
         policy: Policy::default(),

@@ -31,7 +31,7 @@ fn pocket(name: &str, suite: &str, policy: Policy) -> PocketSpec {
         name: name.parse().expect("the name is a pocket name"),
         branch: name.parse().expect("the name is a branch name"),
         suite: suite.parse().expect("the suite is a suite"),
-        component: "main".parse().expect("main is a component"),
+        components: vec!["main".parse().expect("main is a component")],
         architectures: vec!["amd64".parse().expect("amd64 is an architecture")],
         base: "bookworm".parse().expect("bookworm is a base name"),
         policy,

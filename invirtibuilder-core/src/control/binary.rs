@@ -3,6 +3,7 @@
 use std::io::Read;
 use std::path::Path;
 
+use super::contents::unpack;
 use super::{MAX_CONTROL_BYTES, open_regular, parse_field};
 use crate::error::{BoxError, VerifyError};
 use crate::job::Artifact;
@@ -119,14 +120,11 @@ fn control_file(file: std::fs::File) -> Result<String, BoxError> {
         if name.starts_with('_') {
             continue;
         }
-        let unpacked: Box<dyn Read> = match name.as_str() {
-            "control.tar" => Box::new(member),
-            "control.tar.gz" => Box::new(flate2::read::MultiGzDecoder::new(member)),
-            "control.tar.xz" => Box::new(liblzma::read::XzDecoder::new_multi_decoder(member)),
-            "control.tar.zst" => Box::new(zstd::stream::read::Decoder::new(member)?),
-            other => return Err(format!("its second member is {other:?}, not a control.tar (deb(5))").into()),
+        let ending = name.strip_prefix("control.tar").filter(|it| ["", ".gz", ".xz", ".zst"].contains(it));
+        let Some(ending) = ending else {
+            return Err(format!("its second member is {name:?}, not a control.tar (deb(5))").into());
         };
-        return control_member(unpacked.take(MAX_TARBALL_BYTES));
+        return control_member(unpack(ending, member)?.take(MAX_TARBALL_BYTES));
     }
     Err("it has no control.tar".into())
 }

@@ -85,6 +85,11 @@ impl Changes {
         &self.binaries
     }
 
+    /// Returns the records of the build (deb-buildinfo(5)) among the files.
+    pub fn buildinfos(&self) -> impl Iterator<Item = &Artifact> {
+        self.files.iter().filter(|it| it.name.as_str().ends_with(".buildinfo"))
+    }
+
     /// Checks that every binary package says that it comes from this source package, and has the file name that
     /// its control information gives it.
     pub(crate) fn check_binaries(&self) -> Result<(), VerifyError> {

@@ -38,7 +38,7 @@ impl Lab {
             name: name.parse().expect(VALID),
             branch: name.parse().expect(VALID),
             suite: name.parse().expect(VALID),
-            component: "main".parse().expect(VALID),
+            components: vec!["main".parse().expect(VALID)],
             architectures: vec!["amd64".parse().expect(VALID)],
             base: "bookworm".parse().expect(VALID),
             policy,

@@ -26,7 +26,7 @@ fn spec(name: &str, policy: Policy) -> (PocketName, PocketSpec) {
         name: pocket(name),
         branch: name.parse().unwrap(),
         suite: name.parse().unwrap(),
-        component: "main".parse().unwrap(),
+        components: vec!["main".parse().unwrap()],
         architectures: vec!["amd64".parse().unwrap()],
         base: "bookworm".parse().unwrap(),
         policy,

@@ -13,11 +13,16 @@
 //! | `dists/<suite>/Release`, `Release.gpg`, `…/Packages.gz`, … | the same under the names that old readers want |
 //! | the key file | the public key |
 //!
-//! Below the private directory lie the lock, `tables/` (derived from the indices; may be lost) and `generations/`
-//! (what was superseded when; if it is lost, those files stay).
+//! Below the private directory lie the lock, `tables/` and `texts/` (derived from the indices; may be lost) and
+//! `generations/` (what was superseded when; if it is lost, those files stay).
 
+mod blocks;
 mod client;
+mod compression;
+mod contents;
 mod copying;
+mod describing;
+mod entries;
 mod index;
 mod pool;
 mod publishing;
@@ -25,8 +30,10 @@ mod reading;
 mod release;
 mod retention;
 mod stanza;
+mod suite;
 mod switch;
 mod table;
+mod texts;
 mod xz;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -37,16 +44,19 @@ use std::sync::{Arc, Mutex};
 
 use crate::durable::{self, DurableError, Lock};
 use crate::error::PublishError;
-use crate::names::{Architecture, Component, FileName, PackageName, Suite};
-use crate::policy::{Held, PocketSpec, Trust};
+use crate::names::{FileName, PackageName, Suite};
+use crate::policy::Held;
 use crate::signer::{SignError, Signer};
 use crate::states::{BuildArtifacts, CopyPlan};
 
 use super::{Generation, Owners, Publisher};
 use table::Table;
+use texts::Stores;
 
 pub use client::SignedBy;
+pub use compression::{Compression, UnknownCompression};
 pub use retention::Retention;
+pub use suite::{Descriptions, SuiteSpec, Upgrades};
 
 /// Where an archive is, and what it consists of.
 #[derive(Clone, Debug)]
@@ -63,45 +73,6 @@ pub struct ArchiveSpec {
     pub retention: Retention,
 }
 
-/// A suite, and what its `Release` says about it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SuiteSpec {
-    /// Its name: the directory below `dists/`.
-    pub suite: Suite,
-    /// Its one component.
-    pub component: Component,
-    /// Its architectures, without `all`, whose packages are listed under each of them.
-    pub architectures: Vec<Architecture>,
-    /// `Origin`; left out if empty.
-    pub origin: String,
-    /// `Label`; left out if empty.
-    pub label: String,
-    /// `Codename`; the suite's name if `None`.
-    pub codename: Option<Suite>,
-    /// `Description`; left out if empty.
-    pub description: String,
-    /// Whether a version that it serves means one commit for good. Where it does not, because its pocket allows
-    /// backtracking or is not trusted, its versions are in nobody's way.
-    pub reserves_versions: bool,
-}
-
-impl SuiteSpec {
-    /// Describes the suite of a pocket.
-    #[must_use]
-    pub fn of(pocket: &PocketSpec, origin: &str, label: &str) -> Self {
-        Self {
-            suite: pocket.suite.clone(),
-            component: pocket.component.clone(),
-            architectures: pocket.architectures.clone(),
-            origin: origin.to_owned(),
-            label: label.to_owned(),
-            codename: None,
-            description: format!("what the pocket {} serves", pocket.name),
-            reserves_versions: !pocket.policy.allow_backtracking && pocket.policy.trust == Trust::Full,
-        }
-    }
-}
-
 /// An APT archive on the file system.
 ///
 /// Threads and processes may use one archive at the same time: changes wait for each other at a lock that dies
@@ -114,6 +85,8 @@ pub struct Archive {
     suites: BTreeMap<Suite, SuiteSpec>,
     records: retention::Records,
     signer: Box<dyn Signer>,
+    /// The texts of the indices.
+    stores: Stores,
     /// The tables that were used last, by the sum of the index that they describe.
     tables: Mutex<BTreeMap<String, Arc<Table>>>,
 }
@@ -125,6 +98,7 @@ impl Archive {
         let ArchiveSpec { directory, state, key_file, suites, retention } = spec;
         Self {
             records: retention::Records::new(state.join("generations"), retention),
+            stores: Stores::new(state.join("texts")),
             directory,
             state,
             key_file,
@@ -140,7 +114,7 @@ impl Archive {
         if self.state.starts_with(&self.directory) {
             return Err(ArchiveError::Exposed { path: self.state.clone() });
         }
-        for directory in [&self.directory, &self.state, &self.state.join("tables")] {
+        for directory in [&self.directory, &self.state, &self.state.join("tables"), &self.state.join("texts")] {
             durable::create_directory(directory)?;
         }
         let _lock = self.lock()?;
@@ -150,7 +124,7 @@ impl Archive {
             durable::write(&key_path, &key)?;
         }
         for suite in self.suites.values() {
-            self.refresh_description(suite)?;
+            self.describe(suite)?;
         }
         Ok(())
     }

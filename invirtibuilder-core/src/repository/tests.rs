@@ -11,7 +11,7 @@ fn policy(prefix: &str) -> PushPolicy {
         name: name.parse().unwrap(),
         branch: branch.parse().unwrap(),
         suite: name.parse().unwrap(),
-        component: "main".parse().unwrap(),
+        components: vec!["main".parse().unwrap()],
         architectures: Vec::new(),
         base: "bookworm".parse().unwrap(),
         policy: Policy::default(),

@@ -4,14 +4,15 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::Write;
+use std::io::{PipeWriter, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use tempfile::NamedTempFile;
 
-use super::{SignError, Signed, Signer};
+use super::{SignError, Signed, Signer, Signing};
 use crate::durable;
 use crate::names::NameError;
 use crate::process::{Command, ProcessError};
@@ -77,15 +78,11 @@ impl GpgSigner {
         for fingerprint in fingerprints {
             check_key(home, fingerprint)?;
         }
-        let export = |armor: &[&str]| {
-            let names = fingerprints.iter().map(Fingerprint::as_str);
-            gpg(home).args(armor).arg("--export").arg("--").args(names).run()
-        };
         Ok(Self {
             home: home.to_owned(),
             fingerprints: fingerprints.to_vec(),
-            public_key: String::from_utf8_lossy(&export(&["--armor"])?).into_owned(),
-            keyring: export(&[])?,
+            public_key: String::from_utf8_lossy(&export(home, fingerprints, &["--armor"]).run()?).into_owned(),
+            keyring: export(home, fingerprints, &[]).run()?,
         })
     }
 
@@ -112,17 +109,128 @@ impl GpgSigner {
         })
     }
 
-    /// Runs gpg on the text, and gpgv on what it made.
-    fn run(&self, form: Form, text: &NamedTempFile, release: &str) -> Result<Vec<u8>, SignError> {
-        let keys = self.fingerprints.iter().flat_map(|it| ["--local-user", it.as_str()]);
-        let input = File::open(text.path()).map_err(self.temporary())?;
-        let signed = gpg(&self.home)
+}
+
+impl Signer for GpgSigner {
+    fn sign(&self, release: &str) -> Result<Signed, SignError> {
+        self.begin()?.finish(release)
+    }
+
+    fn begin(&self) -> Result<Box<dyn Signing>, SignError> {
+        begin(&self.home, &self.fingerprints, Some(self.keyring.clone()))
+    }
+
+    fn public_key(&self) -> Result<String, SignError> {
+        Ok(self.public_key.clone())
+    }
+}
+
+/// Starts gpg, which looks for the keys and asks its agent while the text is made. If the public keys are not given,
+/// they are read meanwhile too.
+pub(super) fn begin(
+    home: &Path,
+    fingerprints: &[Fingerprint],
+    keyring: Option<Vec<u8>>,
+) -> Result<Box<dyn Signing>, SignError> {
+    let keyring = keyring.map_or_else(|| Keyring::Awaited(in_thread(export(home, fingerprints, &[]))), Keyring::Known);
+    let forms = [Form::Inline, Form::Detached].map(|it| Begun::new(home, fingerprints, it));
+    let [inline, detached] = forms;
+    let (home, fingerprints) = (home.to_owned(), fingerprints.to_vec());
+    Ok(Box::new(Waiting { home, fingerprints, keyring, inline: inline?, detached: detached? }))
+}
+
+/// The command that prints public keys.
+pub(super) fn export(home: &Path, fingerprints: &[Fingerprint], options: &[&str]) -> Command {
+    let names = fingerprints.iter().map(Fingerprint::as_str);
+    gpg(home).args(options).arg("--export").arg("--").args(names)
+}
+
+/// What a program that runs in a thread of its own will have printed.
+type Awaited = std::thread::JoinHandle<Result<Vec<u8>, ProcessError>>;
+
+fn in_thread(command: Command) -> Awaited {
+    std::thread::spawn(|| command.run())
+}
+
+fn join(awaited: Awaited) -> Result<Vec<u8>, ProcessError> {
+    awaited.join().unwrap_or_else(|e| std::panic::resume_unwind(e))
+}
+
+/// Public keys.
+#[derive(Debug)]
+enum Keyring {
+    Known(Vec<u8>),
+    Awaited(Awaited),
+}
+
+/// Programs that wait for the text.
+#[derive(Debug)]
+struct Waiting {
+    home: PathBuf,
+    fingerprints: Vec<Fingerprint>,
+    keyring: Keyring,
+    inline: Begun,
+    detached: Begun,
+}
+
+/// One gpg that waits for the text.
+#[derive(Debug)]
+struct Begun {
+    form: Form,
+    input: PipeWriter,
+    output: Awaited,
+}
+
+impl Begun {
+    fn new(home: &Path, fingerprints: &[Fingerprint], form: Form) -> Result<Self, SignError> {
+        let keys = fingerprints.iter().flat_map(|it| ["--local-user", it.as_str()]);
+        let command = gpg(home)
             .args(["--digest-algo", "SHA512", "--armor", "--output", "-"])
             .args(keys)
-            .arg(form.option())
-            .stdin(input)
-            .run();
-        let signed = signed.map_err(|e| self.explain(e))?;
+            .arg(form.option());
+        let pipe = std::io::pipe();
+        let (text, input) = pipe.map_err(|source| ProcessError::Io { program: "gpg".to_owned(), source })?;
+        let output = in_thread(command.stdin(File::from(OwnedFd::from(text))));
+        Ok(Self { form, input, output })
+    }
+}
+
+impl Signing for Waiting {
+    fn finish(self: Box<Self>, release: &str) -> Result<Signed, SignError> {
+        let Self { home, fingerprints, keyring, inline, detached } = *self;
+        let keyring = match keyring {
+            Keyring::Known(keyring) => keyring,
+            Keyring::Awaited(keyring) => join(keyring).map_err(|e| explain(&home, &fingerprints, e))?,
+        };
+        let work = Work { home, fingerprints, keyring, release };
+        let text = work.file(release.as_bytes())?;
+        // The two are independent, and starting programs is most of what they cost.
+        std::thread::scope(|scope| {
+            let detached = scope.spawn(|| work.run(detached, &text));
+            let inline = work.run(inline, &text)?;
+            let detached = detached.join().unwrap_or_else(|e| std::panic::resume_unwind(e))?;
+            Ok(Signed { inline, detached })
+        })
+    }
+}
+
+/// What both signatures are made with.
+#[derive(Debug)]
+struct Work<'a> {
+    home: PathBuf,
+    fingerprints: Vec<Fingerprint>,
+    keyring: Vec<u8>,
+    release: &'a str,
+}
+
+impl Work<'_> {
+    /// Gives gpg the text, and runs gpgv on what it makes.
+    fn run(&self, begun: Begun, text: &NamedTempFile) -> Result<Vec<u8>, SignError> {
+        let Begun { form, mut input, output } = begun;
+        // A gpg that ended before it had read all tells why itself.
+        let _ = input.write_all(self.release.as_bytes());
+        drop(input);
+        let signed = join(output).map_err(|e| explain(&self.home, &self.fingerprints, e))?;
         let (keyring, signature) = (self.file(&self.keyring)?, self.file(&signed)?);
         let gpgv = Command::new("gpgv").arg("--keyring").arg(keyring.path());
         let answer = match form {
@@ -130,54 +238,31 @@ impl GpgSigner {
             Form::Detached => gpgv.arg("--").args([signature.path(), text.path()]).run(),
         };
         let problem = match answer {
-            Ok(read) if form == Form::Inline && read != release.as_bytes() => {
+            Ok(read) if form == Form::Inline && read != self.release.as_bytes() => {
                 "the signed text differs from the text that was to be signed".to_owned()
             }
             Ok(_) => return Ok(signed),
             Err(ProcessError::Failed { stderr, .. }) => stderr,
             Err(other) => return Err(other.into()),
         };
-        Err(SignError::Unverified { fingerprint: self.names(), problem })
-    }
-
-    /// Tells why a key that could be used when it was opened cannot be used now.
-    fn explain(&self, error: ProcessError) -> SignError {
-        let unusable = self.fingerprints.iter().find_map(|it| check_key(&self.home, it).err());
-        unusable.unwrap_or(SignError::Process(error))
-    }
-
-    fn names(&self) -> String {
-        self.fingerprints.iter().map(Fingerprint::as_str).collect::<Vec<_>>().join(" ")
+        let names: Vec<&str> = self.fingerprints.iter().map(Fingerprint::as_str).collect();
+        Err(SignError::Unverified { fingerprint: names.join(" "), problem })
     }
 
     /// Writes a temporary file, in the home because only its owner can read that.
     fn file(&self, bytes: &[u8]) -> Result<NamedTempFile, SignError> {
-        let mut file = NamedTempFile::new_in(&self.home).map_err(self.temporary())?;
-        file.write_all(bytes).and_then(|()| file.flush()).map_err(self.temporary())?;
+        let error = |source| SignError::Temporary { path: self.home.clone(), source };
+        let mut file = NamedTempFile::new_in(&self.home).map_err(error)?;
+        file.write_all(bytes).and_then(|()| file.flush()).map_err(error)?;
         Ok(file)
-    }
-
-    fn temporary(&self) -> impl FnOnce(std::io::Error) -> SignError {
-        let path = self.home.clone();
-        move |source| SignError::Temporary { path, source }
     }
 }
 
-impl Signer for GpgSigner {
-    fn sign(&self, release: &str) -> Result<Signed, SignError> {
-        let text = self.file(release.as_bytes())?;
-        // The two are independent, and starting programs is most of what they cost.
-        std::thread::scope(|scope| {
-            let detached = scope.spawn(|| self.run(Form::Detached, &text, release));
-            let inline = self.run(Form::Inline, &text, release)?;
-            let detached = detached.join().unwrap_or_else(|e| std::panic::resume_unwind(e))?;
-            Ok(Signed { inline, detached })
-        })
-    }
-
-    fn public_key(&self) -> Result<String, SignError> {
-        Ok(self.public_key.clone())
-    }
+/// Tells why keys that could be used once cannot be used now.
+fn explain(home: &Path, fingerprints: &[Fingerprint], error: ProcessError) -> SignError {
+    let unusable = check_home(home).err();
+    let unusable = unusable.or_else(|| fingerprints.iter().find_map(|it| check_key(home, it).err()));
+    unusable.unwrap_or(SignError::Process(error))
 }
 
 /// How a signature goes with its text.

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use super::{Fingerprint, GpgSigner, SignError, Signed, Signer};
+use super::{Fingerprint, GpgSigner, SignError, Signed, Signer, Signing, gpg};
 
 /// A [`GpgSigner`] that is opened by the first call: most commands of a site sign nothing, and should not wait for
 /// `GnuPG`.
@@ -33,10 +33,25 @@ impl GpgOnDemand {
 
 impl Signer for GpgOnDemand {
     fn sign(&self, release: &str) -> Result<Signed, SignError> {
-        self.signer()?.sign(release)
+        self.begin()?.finish(release)
+    }
+
+    fn begin(&self) -> Result<Box<dyn Signing>, SignError> {
+        match self.opened.get() {
+            Some(signer) => signer.begin(),
+            // What is wrong with the keys, if anything is, gpg finds out while it signs.
+            None => gpg::begin(&self.home, &self.fingerprints, None),
+        }
     }
 
     fn public_key(&self) -> Result<String, SignError> {
+        if self.opened.get().is_none()
+            && let Ok(key) = gpg::export(&self.home, &self.fingerprints, &["--armor"]).run()
+            && self.fingerprints.len() == 1
+            && key.starts_with(b"-----BEGIN PGP PUBLIC KEY BLOCK-----")
+        {
+            return Ok(String::from_utf8_lossy(&key).into_owned());
+        }
         self.signer()?.public_key()
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{Lists, Site, SiteError};
 use crate::builder::base::BaseSpec;
 use crate::builder::sbuild::{ACCOUNT, BuildLimits, SbuildBuilder, SbuildConfig};
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::durable;
 use crate::error::BoxError;
 use crate::exporter::native::{NativeExporter, TreeLimits};
@@ -15,6 +15,7 @@ use crate::names::PocketName;
 use crate::pipeline::Pipeline;
 use crate::pocket::Pocket;
 use crate::pocket::git::{GitSite, Tagger};
+use crate::policy::PocketSpec;
 use crate::publisher::Publisher;
 use crate::publisher::archive::{Archive, ArchiveSpec, Retention, SuiteSpec};
 use crate::queue::directory::DirectoryQueue;
@@ -74,15 +75,31 @@ fn git(config: &Config) -> Result<Arc<GitSite>, SiteError> {
 }
 
 fn archive(config: &Config) -> Result<Archive, SiteError> {
-    let suite = |spec| SuiteSpec::of(spec, &config.publisher.origin, &config.publisher.label);
     let spec = ArchiveSpec {
         directory: config.paths.archive.clone(),
         state: config.paths.cache.join("archive"),
         key_file: KEY_FILE.parse()?,
-        suites: config.pockets.values().map(suite).collect(),
+        suites: config.pockets.values().map(|it| suite(config, it)).collect(),
         retention: Retention::default(),
     };
     Ok(Archive::new(spec, signer(config).map_err(part("archive"))?))
+}
+
+fn suite(config: &Config, pocket: &PocketSpec) -> SuiteSpec {
+    let config::Publisher { origin, label, changelogs, contents, descriptions, debug, .. } =
+        &config.publisher;
+    let plain = SuiteSpec::of(pocket, origin, label);
+    let release = config.releases.get(&pocket.name).cloned().unwrap_or_default();
+    SuiteSpec {
+        debug: debug.clone(),
+        codename: release.codename,
+        description: release.description.unwrap_or(plain.description),
+        changelogs: changelogs.clone(),
+        upgrades: release.upgrades,
+        contents: *contents,
+        descriptions: *descriptions,
+        ..plain
+    }
 }
 
 /// Returns the archive's signer, which looks for its key when it is first needed.

@@ -129,7 +129,7 @@ fn both_signatures_verify_and_every_index_has_the_sum_that_release_names() {
             }
         }
     }
-    assert_eq!(compressed, 4, "{release}");
+    assert!(compressed >= 8, "{release}");
     assert_eq!(archive.contents(&stable().suite).unwrap().len(), 80);
 }
 
@@ -198,14 +198,16 @@ fn a_refusal_names_the_suite_and_version_that_own_the_file() {
 }
 
 #[test]
-fn a_binary_package_of_another_source_in_the_same_version_is_refused() {
+fn a_binary_package_of_another_source_is_refused_and_its_owner_named() {
     let world = World::new();
     let archive = world.archive();
     // The source package hello-doc makes a binary package hello-doc, as hello does.
     hello("1.0").publish(&archive, &stable()).unwrap();
-    let refused = Sample::new("hello-doc", "1.0", "").publish(&archive, &stable());
-    assert!(matches!(refused, Err(PublishError::Conflict { .. })), "{refused:?}");
-    Sample::new("hello-doc", "1.1", "").publish(&archive, &stable()).unwrap();
+    for version in ["1.0", "1.1"] {
+        let refused = Sample::new("hello-doc", version, "").publish(&archive, &stable()).unwrap_err();
+        assert!(matches!(refused, PublishError::Conflict { .. }), "{refused:?}");
+        assert!(refused.to_string().contains("hello-doc of the source package hello;"), "{refused}");
+    }
 }
 
 #[test]

@@ -80,7 +80,7 @@ pub fn spec(name: &str, allow_backtracking: bool) -> PocketSpec {
         name: name.parse().unwrap(),
         branch: name.parse().unwrap(),
         suite: name.parse().unwrap(),
-        component: "main".parse().unwrap(),
+        components: vec!["main".parse().unwrap()],
         architectures: vec!["amd64".parse().unwrap()],
         base: "bookworm".parse().unwrap(),
         policy: Policy { allow_backtracking, copy_from: CopyFrom::Any, trust: Trust::Full },

@@ -22,10 +22,11 @@ impl Archive {
     /// # Errors
     /// The suite is not configured.
     pub fn sources(&self, suite: &Suite, uri: &str, signed_by: &SignedBy) -> Result<String, PublishError> {
-        let SuiteSpec { suite, component, architectures, .. } = self.suite(suite)?;
+        let SuiteSpec { suite, components, architectures, .. } = self.suite(suite)?;
+        let components = components.iter().map(AsRef::as_ref).collect::<Vec<&str>>().join(" ");
         let architectures = architectures.iter().map(AsRef::as_ref).collect::<Vec<&str>>().join(" ");
         let mut text = format!(
-            "Types: deb deb-src\nURIs: {uri}\nSuites: {suite}\nComponents: {component}\nArchitectures: {architectures}\n"
+            "Types: deb deb-src\nURIs: {uri}\nSuites: {suite}\nComponents: {components}\nArchitectures: {architectures}\n"
         );
         match signed_by {
             SignedBy::File(path) => {

@@ -150,26 +150,14 @@ impl Compression {
         Err(io::Error::other("a block of it has another length than its table says"))
     }
 
-    /// Decompresses a whole file, also one that something else made.
-    pub(super) fn decode_all(self, file: &[u8]) -> io::Result<Vec<u8>> {
-        let mut text = Vec::new();
-        match self {
-            Self::Gz => flate2::bufread::MultiGzDecoder::new(file).read_to_end(&mut text)?,
-            Self::Zst => zstd::stream::read::Decoder::with_buffer(file)?.read_to_end(&mut text)?,
-            Self::Xz => liblzma::read::XzDecoder::new_multi_decoder(file).read_to_end(&mut text)?,
-        };
-        Ok(text)
-    }
-
-    /// Finds the blocks of a whole file. One that something else made may be a single block; empty blocks are left
-    /// out.
+    /// Finds the blocks of a whole file, also of one that something else made. Empty blocks are left out.
     pub(super) fn blocks(self, file: &[u8]) -> io::Result<Vec<Found>> {
         let mut blocks = match self {
             Self::Gz => gzip_members(file)?,
             Self::Zst => zstd_frames(file)?,
             Self::Xz => match xz::read_index(file) {
                 Some(sizes) => xz_blocks(file, &sizes)?,
-                None => vec![Found { unpadded: 0, text: self.decode_all(file)? }],
+                None => return Err(io::Error::other("is not one xz stream with CRC64 sums")),
             },
         };
         blocks.retain(|it| !it.text.is_empty());
@@ -217,6 +205,20 @@ fn xz_blocks(file: &[u8], sizes: &[(u64, u64)]) -> io::Result<Vec<Found>> {
 
 fn too_long() -> io::Error {
     io::Error::other("a block of it is longer than can be")
+}
+
+#[cfg(test)]
+impl Compression {
+    /// Decompresses a whole file.
+    pub(super) fn decode_all(self, file: &[u8]) -> io::Result<Vec<u8>> {
+        let mut text = Vec::new();
+        match self {
+            Self::Gz => flate2::bufread::MultiGzDecoder::new(file).read_to_end(&mut text)?,
+            Self::Zst => zstd::stream::read::Decoder::with_buffer(file)?.read_to_end(&mut text)?,
+            Self::Xz => liblzma::read::XzDecoder::new_multi_decoder(file).read_to_end(&mut text)?,
+        };
+        Ok(text)
+    }
 }
 
 #[cfg(test)]

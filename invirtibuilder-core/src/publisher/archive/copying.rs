@@ -1,8 +1,10 @@
 //! From one suite to another: the same paragraphs, and so the same files.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::Archive;
-use super::release::Kind;
-use super::switch::{Entries, Replacement};
+use super::entries::{self, Entries};
+use super::switch::{Replacement, Scope};
 use crate::error::PublishError;
 use crate::states::CopyPlan;
 
@@ -18,33 +20,32 @@ impl Archive {
         };
         let _lock = self.lock()?;
         let release = self.release(from)?.ok_or_else(not_held)?;
-        let found = self.lookup(from, &release, &Kind::Source, plan.package())?;
-        let held = found.first().and_then(super::stanza::Stanza::held).ok_or_else(not_held)?;
+        let held = self.held_in(from, &release, plan.package())?.ok_or_else(not_held)?;
         let is_meant = held.version.as_str() == plan.version().as_str()
             && held.commit.as_ref().is_none_or(|it| it == plan.commit());
         if !is_meant {
             return Err(not_held());
         }
-        let mut entries = Entries::new();
-        for kind in Kind::of(suite) {
-            let mut found = self.lookup(from, &release, &kind, plan.package())?;
-            // An architecture that only the target has gets what runs anywhere.
-            if release.index(&kind, ".gz").is_none()
-                && let Some(known) = release.architectures().into_iter().next()
-            {
-                found = self.lookup(from, &release, &Kind::Binary(known), plan.package())?;
-                found.retain(|it| it.field("Architecture") == Some("all"));
-            }
-            if !found.is_empty() {
-                entries.insert(kind, found);
-            }
+        let mut found = Entries::new();
+        for path in release.indices() {
+            let stanzas = self.lookup(from, &release, &path, plan.package())?;
+            found.insert(path, stanzas);
         }
+        let entries = entries::fitted(suite, &found);
+        entries::check_components(suite, &entries).map_err(|problem| PublishError::Unfit {
+            suite: suite.suite.clone(),
+            package: plan.package().clone(),
+            version: plan.version().clone(),
+            problem,
+        })?;
         let current = self.current(suite)?;
-        if current.entries(plan.package())? == entries {
+        let held = self.entries(&current, plan.package())?;
+        if held == entries {
             return Ok(self.confirm(&suite.suite)?);
         }
-        super::publishing::check_owners(&current, plan, &entries)?;
-        let replacement = Replacement { source: Some(plan.package()), entries, ..Replacement::default() };
-        Ok(self.switch(suite, &current, replacement)?)
+        self.check_owners(&current, plan, &entries)?;
+        let scope = Scope::Sources(BTreeSet::from([plan.package().clone()]), held);
+        let replacement = Replacement { scope, entries, files: Vec::new(), paths: BTreeMap::new() };
+        Ok(self.switch(&current, replacement)?)
     }
 }

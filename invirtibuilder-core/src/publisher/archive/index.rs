@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::Read;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,17 +13,19 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 
 use super::ArchiveError;
-use super::blocks::{Cutter, Part, begins_block};
-use super::compression::{Compression, Found};
-use super::stanza::{Key, Stanza, split};
-use super::table::{Form, HashState, KeyRef, Span, Table};
+use super::blocks::{Cutter, Part};
+use super::compression::Compression;
+use super::stanza::Stanza;
+use super::table::{KeyRef, Table};
 use super::texts::Stores;
 use crate::control::hex;
 
 mod assembly;
 mod copying;
+mod recovery;
 
 pub(super) use assembly::Built;
+use recovery::FoundForm;
 
 /// The size and the SHA-256 sum of some bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,11 +45,10 @@ impl Sum {
 pub(super) enum Layout {
     /// Paragraphs, which name their package and its source: `Packages` and `Sources`.
     Paragraphs,
-    /// Paragraphs that do not name their source: `Translation-en`. Only the table knows their keys.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the indices that are yet to come"))]
+    /// Paragraphs that do not name their source: `Translation-en`. Only the table knows it.
     Descriptions,
-    /// Lines, the lines of one package together: `Contents`. Only the table knows their keys.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the indices that are yet to come"))]
+    /// Lines that end with the name of their package, those of one package together: `Contents`. Only the table
+    /// knows their source.
     Lines,
 }
 
@@ -95,14 +96,8 @@ pub(super) struct Published {
     files: IndexFiles,
 }
 
-/// What is found out about an index whose table is lost.
-#[derive(Debug)]
-pub(super) enum Recovered {
-    /// All of it.
-    Whole(Published),
-    /// Its keys were only in the table: its entries have to be made again from the packages.
-    Keyless,
-}
+/// The source package of each binary package, from an index that tells it.
+pub(super) type Sources = BTreeMap<String, String>;
 
 /// Where a changed index is made.
 #[derive(Clone, Copy, Debug)]
@@ -148,49 +143,29 @@ impl Published {
     }
 
     /// Reads an index without its table. A file that is lost, or does not fit the first, will be made again.
+    /// `sources` is asked where the entries do not name their source.
     ///
     /// # Errors
-    /// The first of the files is not an index that it can be made again from.
-    pub(super) fn recover(layout: Layout, files: IndexFiles) -> Result<Recovered, ArchiveError> {
-        if layout != Layout::Paragraphs {
-            return Ok(Recovered::Keyless);
-        }
-        let mut forms: Vec<(Compression, Vec<Found>, Vec<[u8; 32]>)> = Vec::new();
+    /// The first of the files is not such an index, or a source is not known.
+    pub(super) fn recover(layout: Layout, files: IndexFiles, sources: &Sources) -> Result<Self, ArchiveError> {
+        let mut forms: Vec<FoundForm> = Vec::new();
         for (compression, file) in &files {
-            let read = file.read().and_then(|it| read_blocks(*compression, file, &it));
-            match read {
-                Ok((found, sums)) => {
-                    let texts = |it: &[Found]| it.iter().map(|it| it.text.len()).collect::<Vec<_>>();
-                    if forms.first().is_none_or(|(_, first, _)| texts(first) == texts(&found)) {
-                        forms.push((*compression, found, sums));
-                    }
-                }
+            match recovery::read_form(*compression, file) {
+                Ok(form) if forms.first().is_none_or(|it| it.has_the_blocks_of(&form)) => forms.push(form),
+                Ok(_) => (),
                 Err(error) if forms.is_empty() => return Err(error),
                 Err(error) => tracing::warn!(%error, "an index is lost and will be made again"),
             }
         }
-        let Some(((_, blocks, _), (_, main))) = forms.first().zip(files.first_key_value()) else {
-            return Ok(Recovered::Whole(Self::empty(layout)));
-        };
-        let table = table_of(blocks, &forms).map_err(|e| ArchiveError::damaged(&main.path, e))?;
-        Ok(Recovered::Whole(Self { layout, table: Arc::new(table), files }))
-    }
-
-    /// Returns whether all these forms are published and known, and no other.
-    pub(super) fn has_exactly(&self, formats: &[Compression]) -> bool {
-        let known = |it: &Compression| self.files.contains_key(it) && self.table.forms.contains(it);
-        let wanted: BTreeSet<_> = formats.iter().collect();
-        !self.table.foreign && wanted.iter().all(|it| known(it)) && self.files.len() == wanted.len()
+        let Some((_, main)) = files.first_key_value() else { return Ok(Self::empty(layout)) };
+        let table = recovery::table_of(layout, &forms, sources);
+        let table = table.map_err(|problem| ArchiveError::damaged(&main.path, problem))?;
+        Ok(Self { layout, table: Arc::new(table), files })
     }
 
     /// Returns the entries of a source package.
     pub(super) fn entries(&self, source: &str) -> Result<Vec<Stanza>, ArchiveError> {
         self.find(|key| key.source() == source.as_bytes())
-    }
-
-    /// Returns the entries of packages of one name.
-    pub(super) fn named(&self, name: &str) -> Result<Vec<Stanza>, ArchiveError> {
-        self.find(|key| key.name() == name.as_bytes())
     }
 
     /// Returns all entries.
@@ -217,7 +192,7 @@ impl Published {
     ) -> Result<(), ArchiveError> {
         let text = String::from_utf8(self.text(block)?).map_err(|e| self.bad(e))?;
         if self.table.foreign {
-            let stanzas = split(&text).filter_map(Stanza::parse);
+            let stanzas = recovery::paragraphs(&text);
             found.extend(stanzas.filter(|it| is_wanted(KeyRef::of(&it.key))));
             return Ok(());
         }
@@ -263,23 +238,11 @@ impl Published {
     }
 
     fn bad(&self, problem: impl std::fmt::Display) -> ArchiveError {
-        let path = self.main().map(|it| it.1.path.as_path()).unwrap_or(Path::new("an index"));
+        let path = self.main().map_or(Path::new("an index"), |it| it.1.path.as_path());
         ArchiveError::damaged(path, problem)
     }
 
-    /// Makes the index that the change leads to; `None` if it changes nothing.
-    pub(super) fn change(&self, change: &Change<'_>, place: Workplace<'_>) -> Result<Option<Built>, ArchiveError> {
-        if self.has_exactly(place.formats) {
-            let mut old = self.find(|key| change.removes(key))?;
-            old.sort_by(|a, b| a.key.cmp(&b.key));
-            if old.iter().eq(change.insert.iter().copied()) {
-                return Ok(None);
-            }
-        }
-        self.rebuild(change, place).map(Some)
-    }
-
-    /// Makes the index that the change leads to, even if it is the one that is there.
+    /// Makes the index that the change leads to, also if it is the one that is there.
     pub(super) fn rebuild(&self, change: &Change<'_>, place: Workplace<'_>) -> Result<Built, ArchiveError> {
         let parts = self.parts(change)?;
         assembly::assemble(self, parts, place)
@@ -329,53 +292,6 @@ impl Published {
         insert.for_each(|new| cutter.push(new.clone()));
         Ok(cutter.finish())
     }
-}
-
-/// Finds the blocks of a file, and the sum of each.
-fn read_blocks(
-    compression: Compression,
-    file: &IndexFile,
-    bytes: &[u8],
-) -> Result<(Vec<Found>, Vec<[u8; 32]>), ArchiveError> {
-    let found = compression.blocks(bytes).map_err(|e| ArchiveError::damaged(&file.path, e))?;
-    let (mut sums, mut begin) = (Vec::new(), compression.header().len());
-    for block in &found {
-        let end = begin + usize::try_from(compression.padded(block.unpadded)).unwrap_or_default();
-        sums.push(Sha256::digest(bytes.get(begin..end).unwrap_or_default()).into());
-        begin = end;
-    }
-    Ok((found, sums))
-}
-
-/// Makes the table of paragraphs from their blocks.
-fn table_of(blocks: &[Found], forms: &[(Compression, Vec<Found>, Vec<[u8; 32]>)]) -> io::Result<Table> {
-    let separator = Layout::Paragraphs.separator();
-    let mut table = Table::new(forms.iter().map(|it| it.0).collect(), 0, false);
-    let (mut hash, mut previous): (Sha256, Option<Key>) = (Sha256::new(), None);
-    for (number, block) in blocks.iter().enumerate() {
-        let text = std::str::from_utf8(&block.text).map_err(io::Error::other)?;
-        let stanzas: Vec<Stanza> = split(text).filter_map(Stanza::parse).collect();
-        for stanza in &stanzas {
-            if previous.as_ref().is_some_and(|it| *it > stanza.key) {
-                return Err(io::Error::other("is not sorted by package"));
-            }
-            previous = Some(stanza.key.clone());
-        }
-        let pieces = stanzas.iter().flat_map(|it| [it.text.as_str(), separator]);
-        table.foreign |= !pieces.flat_map(str::bytes).eq(text.bytes());
-        table.foreign |= stanzas.iter().skip(1).any(|it| begins_block(KeyRef::of(&it.key)));
-        hash.update(text.as_bytes());
-        let form = |it: &(Compression, Vec<Found>, Vec<[u8; 32]>)| {
-            let found = it.1.get(number).zip(it.2.get(number));
-            found.map(|(found, sha256)| Form { unpadded: found.unpadded, sha256: *sha256 })
-        };
-        let forms = forms.iter().map(form).collect::<Option<Vec<_>>>().unwrap_or_default();
-        let entries = stanzas.iter().map(|it| (KeyRef::of(&it.key), it.text.len() + separator.len()));
-        // The text is in no store yet.
-        let span = Span { offset: u64::MAX, length: text.len() as u64, crc: 0 };
-        table.push(entries, span, HashState::of(&hash), forms)?;
-    }
-    Ok(table)
 }
 
 #[cfg(test)]

@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use super::ArchiveError;
-use crate::control::hex;
+use super::{ArchiveError, SuiteSpec};
+use crate::control::{BinaryControl, hex};
 use crate::durable::NewFile;
 use crate::job::Artifact;
 use crate::names::{Component, PackageName};
@@ -24,7 +24,8 @@ pub(super) struct Upload<'a> {
     pub(super) artifact: &'a Artifact,
 }
 
-/// Returns the files that the archive serves: the source package's and the binary packages, each once.
+/// Returns the files that the archive keeps: the source package's, the binary packages, and the records of the
+/// builds (deb-buildinfo(5)), each once.
 ///
 /// # Errors
 /// Two files have one name and different bytes.
@@ -33,7 +34,7 @@ pub(super) fn uploads(artifacts: &BuildArtifacts) -> Result<Vec<Upload<'_>>, Str
     let mut uploads: Vec<Upload<'_>> =
         source.files().iter().map(|artifact| Upload { from: source.directory(), artifact }).collect();
     for build in artifacts.builds() {
-        for artifact in build.binaries().iter().map(crate::control::BinaryControl::artifact) {
+        for artifact in build.binaries().iter().map(BinaryControl::artifact).chain(build.buildinfos()) {
             match uploads.iter().find(|it| it.artifact.name == artifact.name) {
                 Some(it) if it.artifact.sha256 == artifact.sha256 => (),
                 Some(_) => return Err(format!("two builds made {} with different bytes", artifact.name)),
@@ -44,8 +45,18 @@ pub(super) fn uploads(artifacts: &BuildArtifacts) -> Result<Vec<Upload<'_>>, Str
     Ok(uploads)
 }
 
+/// Returns the directory for the files of a build: in the component of its source package.
+///
+/// # Errors
+/// Its section names a component that the suite does not have.
+pub(super) fn directory(suite: &SuiteSpec, artifacts: &BuildArtifacts) -> Result<String, String> {
+    let source = artifacts.source();
+    let section = super::stanza::source_section(source).unwrap_or_default();
+    Ok(directory_of(suite.component_of(&section)?, source.package()))
+}
+
 /// Returns the directory of a source package (the prefix as in Debian's own archive: `h`, or `libx`).
-pub(super) fn directory(component: &Component, source: &PackageName) -> String {
+fn directory_of(component: &Component, source: &PackageName) -> String {
     let name = source.as_str();
     let prefix: String =
         name.chars().take(if name.starts_with("lib") && name.len() > 3 { 4 } else { 1 }).collect();
@@ -131,7 +142,7 @@ mod tests {
     #[test]
     fn a_source_package_lies_where_debian_puts_it() {
         let component = "main".parse().unwrap();
-        let of = |name: &str| directory(&component, &name.parse().unwrap());
+        let of = |name: &str| directory_of(&component, &name.parse().unwrap());
         assert_eq!(of("hello"), "pool/main/h/hello");
         assert_eq!(of("libxml2"), "pool/main/libx/libxml2");
         assert_eq!(of("lib"), "pool/main/l/lib");

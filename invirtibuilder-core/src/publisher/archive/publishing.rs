@@ -1,46 +1,134 @@
-//! From built packages to a suite's next indices.
+//! From built packages to a suite's next indices: what may be published, and where its files lie.
 
-use std::collections::BTreeSet;
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
 
+use super::entries::{self, Entries};
 use super::pool::{self, Present, Upload};
-use super::release::Kind;
+use super::release::{IndexPath, Kind};
 use super::stanza::{PoolFile, Stanza};
-use super::switch::{Current, Entries, Replacement};
+use super::switch::{Current, Replacement, Scope};
+use super::table::KeyRef;
 use super::{Archive, ArchiveError, SuiteSpec};
-use crate::control::{BinaryControl, Changes};
-use crate::durable;
+use crate::durable::{self, NewFile};
 use crate::error::PublishError;
-use crate::names::{Architecture, Suite};
+use crate::names::{PackageName, Suite};
 use crate::policy::Held;
 use crate::states::{BuildArtifacts, BuildPlan};
 
+/// What a publication adds, before anybody has looked at what is there.
+struct Arrival<'a> {
+    artifacts: &'a BuildArtifacts,
+    uploads: Vec<Upload<'a>>,
+    /// Where its files belong.
+    home: String,
+    /// What the indices say of them there.
+    entries: Entries,
+}
+
+impl<'a> Arrival<'a> {
+    fn new(suite: &SuiteSpec, artifacts: &'a BuildArtifacts) -> Result<Self, PublishError> {
+        let unfit = |problem| unfit(artifacts.plan(), problem);
+        let uploads = pool::uploads(artifacts).map_err(unfit)?;
+        let home = pool::directory(suite, artifacts).map_err(unfit)?;
+        let entries = entries::of_artifacts(suite, artifacts, &home).map_err(unfit)?;
+        Ok(Self { artifacts, uploads, home, entries })
+    }
+}
+
 impl Archive {
     pub(super) fn publish_artifacts(&self, artifacts: &BuildArtifacts) -> Result<(), PublishError> {
-        let plan = artifacts.plan();
-        let suite = self.suite(plan.suite())?;
-        let uploads = pool::uploads(artifacts).map_err(|problem| unfit(plan, problem))?;
+        let suite = self.suite(artifacts.plan().suite())?;
+        let arrival = Arrival::new(suite, artifacts)?;
         let _lock = self.lock()?;
         let current = self.current(suite)?;
-        let held = current.entries(plan.package())?;
+        let held = self.entries(&current, artifacts.plan().package())?;
+        match self.replacement(&current, &arrival, held)? {
+            Some(replacement) => Ok(self.switch(&current, replacement)?),
+            None => Ok(self.confirm(&suite.suite)?),
+        }
+    }
+
+    /// Adds the built packages of several source packages to a suite, in one switch: readers see all or none.
+    ///
+    /// Packages that are there already are passed over. `artifacts` is asked for the next when the one before is
+    /// in the pool, so not all of them need to be there at once.
+    ///
+    /// # Errors
+    /// One of them, which is named, cannot be published, or comes twice. Then the suite is as it was; files that
+    /// reached the pool go when their time is over.
+    pub fn publish_all(
+        &self,
+        suite: &Suite,
+        artifacts: impl IntoIterator<Item = Result<BuildArtifacts, PublishError>>,
+    ) -> Result<(), PublishError> {
+        /// How many files wait to be synced together.
+        const BATCH: usize = 1000;
+        let suite = self.suite(suite)?;
+        let _lock = self.lock()?;
+        let current = self.current(suite)?;
+        let known = self.source_names(&current)?;
+        let mut all = Together::default();
+        for artifacts in artifacts {
+            let artifacts = artifacts?;
+            let package = artifacts.plan().package();
+            let held = if known.contains(package.as_str()) {
+                self.entries(&current, package)?
+            } else {
+                Entries::new()
+            };
+            let arrival = Arrival::new(suite, &artifacts)?;
+            if let Some(replacement) = self.replacement(&current, &arrival, held)? {
+                all.add(artifacts.plan(), replacement)?;
+            }
+            if all.files.len() >= BATCH {
+                self.records.stage_pool(&suite.suite, &all.paths)?.commit().map_err(ArchiveError::from)?;
+                durable::commit_all(std::mem::take(&mut all.files)).map_err(ArchiveError::from)?;
+            }
+        }
+        match all.finish() {
+            Some(replacement) => Ok(self.switch(&current, replacement)?),
+            None => Ok(self.confirm(&suite.suite)?),
+        }
+    }
+
+    /// Returns the source packages that a suite serves anything of.
+    fn source_names(&self, current: &Current<'_>) -> Result<BTreeSet<String>, ArchiveError> {
+        let mut sources = BTreeSet::new();
+        let Some(release) = &current.release else { return Ok(sources) };
+        for path in &current.paths {
+            let Some(table) = self.table_of(&current.suite.suite, release, path)? else { continue };
+            sources.extend(table.all_keys().map(|it| String::from_utf8_lossy(it.source()).into_owned()));
+        }
+        Ok(sources)
+    }
+
+    /// Returns what the suite should become; `None` if it serves all of it already.
+    fn replacement(
+        &self,
+        current: &Current<'_>,
+        arrival: &Arrival<'_>,
+        held: Entries,
+    ) -> Result<Option<Replacement>, PublishError> {
+        let Arrival { artifacts, uploads, home, entries: fresh } = arrival;
+        let plan = artifacts.plan();
 
         // What is served already is recognised also where it lies apart.
-        let held_in = held.get(&Kind::Source).and_then(|it| it.first()).and_then(|it| it.field("Directory"));
-        if let Some(directory) = held_in
-            && entries(suite, artifacts, directory)? == held
-            && matches!(pool::compare(&self.directory.join(directory), &uploads)?, Present::Missing(it) if it.is_empty())
+        let source = held.iter().find(|it| it.0.kind == Kind::Source).and_then(|it| it.1.first());
+        if let Some(directory) = source.and_then(|it| it.field("Directory"))
+            && moved(fresh, home, directory) == held
+            && matches!(pool::compare(&self.directory.join(directory), uploads)?, Present::Missing(it) if it.is_empty())
         {
-            return Ok(self.confirm(&suite.suite)?);
+            return Ok(None);
         }
-        self.check_conflicts(suite, plan, &uploads)?;
+        self.check_conflicts(current.suite, plan, uploads)?;
 
-        let mut directory = pool::directory(&suite.component, plan.package());
-        let missing = match pool::compare(&self.directory.join(&directory), &uploads)? {
+        let mut directory = home.clone();
+        let missing = match pool::compare(&self.directory.join(&directory), uploads)? {
             Present::Missing(missing) => missing,
             Present::Different => {
-                directory = pool::directory_apart(&directory, &uploads);
+                directory = pool::directory_apart(&directory, uploads);
                 let path = self.directory.join(&directory);
-                match pool::compare(&path, &uploads)? {
+                match pool::compare(&path, uploads)? {
                     Present::Missing(missing) => missing,
                     Present::Different => {
                         let problem = "has files whose bytes are not those that gave it its name";
@@ -49,16 +137,17 @@ impl Archive {
                 }
             }
         };
-        let entries = entries(suite, artifacts, &directory)?;
-        check_owners(&current, plan, &entries)?;
+        let entries = moved(fresh, home, &directory);
+        self.check_owners(current, plan, &entries)?;
         let path = self.directory.join(&directory);
         durable::create_directory(&path).map_err(ArchiveError::from)?;
         let files = missing.into_iter().map(|it| pool::stage(&path, it)).collect::<Result<_, _>>()?;
         // A file that an interrupted publication left may have a name that was never synced.
         durable::sync_directory(&path).map_err(ArchiveError::from)?;
-        let paths = uploads.iter().map(|it| format!("{directory}/{}", it.artifact.name)).collect();
-        let replacement = Replacement { source: Some(plan.package()), entries, files, paths };
-        Ok(self.switch(suite, &current, replacement)?)
+        let paths = uploads.iter().map(|it| format!("{directory}/{}", it.artifact.name));
+        let paths = paths.map(|it| (it, plan.package().clone())).collect();
+        let scope = Scope::Sources(BTreeSet::from([plan.package().clone()]), held);
+        Ok(Some(Replacement { scope, entries, files, paths }))
     }
 
     /// Refuses other bytes under a name that a suite serves for good.
@@ -101,85 +190,95 @@ impl Archive {
         let Some(release) = self.release(suite)? else { return Ok(None) };
         let Some(held) = self.read_held(suite, plan.package())? else { return Ok(None) };
         let mut files = Vec::new();
-        for kind in release.architectures().into_iter().map(Kind::Binary).chain([Kind::Source]) {
-            let entries = self.lookup(suite, &release, &kind, plan.package())?;
+        for path in release.indices().iter().filter(|it| it.names_files()) {
+            let entries = self.lookup(suite, &release, path, plan.package())?;
             files.extend(entries.iter().flat_map(Stanza::files));
         }
         Ok(Some((held, files)))
     }
-}
 
-/// Makes the paragraphs of all indices.
-fn entries(suite: &SuiteSpec, artifacts: &BuildArtifacts, directory: &str) -> Result<Entries, PublishError> {
-    let plan = artifacts.plan();
-    let unfit = |problem| unfit(plan, problem);
-    let mut entries = Entries::new();
-    let source = Stanza::of_source(artifacts.source(), plan.commit(), directory).map_err(unfit)?;
-    entries.insert(Kind::Source, vec![source]);
-    let mut seen = BTreeSet::new();
-    for control in artifacts.builds().iter().flat_map(Changes::binaries) {
-        let name = &control.artifact().name;
-        if Path::new(name.as_str()).extension().is_some_and(|it| it == "udeb") {
-            return Err(unfit(format!("packages of the installer, such as {name}, are not supported yet")));
-        }
-        if !seen.insert(name.as_str()) {
-            continue;
-        }
-        let of_file = |problem| unfit(format!("{name}: {problem}"));
-        let stanza = Stanza::of_binary(control, directory).map_err(of_file)?;
-        for kind in kinds_of(suite, control).map_err(unfit)? {
-            let list = entries.entry(kind).or_default();
-            if list.iter().any(|it| it.key == stanza.key) {
-                return Err(unfit(format!("it has two packages {} of one architecture", stanza.key.name())));
-            }
-            list.push(stanza.clone());
-        }
-    }
-    for stanzas in entries.values_mut() {
-        stanzas.sort_by(|a, b| a.key.cmp(&b.key));
-    }
-    Ok(entries)
-}
-
-/// Returns the indices that list a binary package.
-fn kinds_of(suite: &SuiteSpec, control: &BinaryControl) -> Result<Vec<Kind>, String> {
-    let architecture = control.architecture();
-    if *architecture == Architecture::all() {
-        return Ok(suite.architectures.iter().cloned().map(Kind::Binary).collect());
-    }
-    if suite.architectures.contains(architecture) {
-        return Ok(vec![Kind::Binary(architecture.clone())]);
-    }
-    Err(format!(
-        "{} is for {architecture}, which is not an architecture of the suite; add it to the pocket",
-        control.artifact().name
-    ))
-}
-
-/// Refuses a binary package that the suite has in the same version from another source package: apt could not
-/// tell them apart.
-pub(super) fn check_owners(
-    current: &Current,
-    plan: &BuildPlan,
-    entries: &Entries,
-) -> Result<(), PublishError> {
-    for (kind, stanzas) in entries.iter().filter(|it| *it.0 != Kind::Source) {
-        let Some(index) = current.indices.get(kind) else { continue };
-        for stanza in stanzas {
-            let named = index.named(stanza.key.name());
-            let named = named.map_err(|e| ArchiveError::damaged(Path::new(&kind.path()), e))?;
-            let is_same = |it: &&Stanza| {
-                it.key.source() != stanza.key.source() && it.field("Version") == stanza.field("Version")
-            };
-            if let Some(other) = named.iter().find(is_same) {
-                let version = other.field("Version").unwrap_or_default();
-                let (name, source) = (other.key.name(), other.key.source());
-                let problem = format!("it serves {name} {version} of the source package {source}");
-                return Err(conflict(plan, problem));
+    /// Refuses a binary package that the suite serves of another source package: whoever gets a package may not
+    /// depend on which of the two was published last.
+    pub(super) fn check_owners(
+        &self,
+        current: &Current<'_>,
+        plan: &BuildPlan,
+        entries: &Entries,
+    ) -> Result<(), PublishError> {
+        let Some(release) = &current.release else { return Ok(()) };
+        for (path, stanzas) in entries.iter().filter(|it| it.0.is_binary()) {
+            let Some(table) = self.table_of(&current.suite.suite, release, path)? else { continue };
+            let source = plan.package().as_str().as_bytes();
+            for stanza in stanzas {
+                let other = table.named(stanza.key.name()).find(|it| it.source() != source);
+                if let Some(other) = other.map(KeyRef::to_key) {
+                    return Err(owned(plan, other.name(), other.source()));
+                }
             }
         }
+        Ok(())
     }
-    Ok(())
+}
+
+/// The replacements of several source packages, as one.
+#[derive(Default)]
+struct Together {
+    sources: BTreeSet<PackageName>,
+    held: Entries,
+    entries: Entries,
+    files: Vec<NewFile>,
+    paths: BTreeMap<String, PackageName>,
+    /// Which source package has a binary package, by index.
+    owners: BTreeMap<IndexPath, BTreeMap<String, PackageName>>,
+}
+
+impl Together {
+    fn add(&mut self, plan: &BuildPlan, replacement: Replacement) -> Result<(), PublishError> {
+        let Replacement { scope, entries, files, paths } = replacement;
+        if !self.sources.insert(plan.package().clone()) {
+            return Err(conflict(plan, "it comes twice in one publication".to_owned()));
+        }
+        for (path, stanzas) in entries {
+            if path.is_binary() {
+                let owners = self.owners.entry(path.clone()).or_default();
+                for name in stanzas.iter().map(|it| it.key.name()) {
+                    if let Some(other) = owners.insert(name.to_owned(), plan.package().clone()) {
+                        return Err(owned(plan, name, other.as_str()));
+                    }
+                }
+            }
+            self.entries.entry(path).or_default().extend(stanzas);
+        }
+        if let Scope::Sources(_, held) = scope {
+            for (path, stanzas) in held {
+                self.held.entry(path).or_default().extend(stanzas);
+            }
+        }
+        self.files.extend(files);
+        self.paths.extend(paths);
+        Ok(())
+    }
+
+    fn finish(self) -> Option<Replacement> {
+        let Self { sources, held, entries, files, paths, .. } = self;
+        let scope = Scope::Sources(sources, held);
+        (!entries.is_empty()).then_some(Replacement { scope, entries, files, paths })
+    }
+}
+
+/// Returns the entries for the same files in another directory of the pool.
+fn moved(entries: &Entries, from: &str, to: &str) -> Entries {
+    let place = |(path, stanzas): (&_, &Vec<Stanza>)| {
+        (Clone::clone(path), stanzas.iter().map(|it| it.moved(from, to)).collect())
+    };
+    entries.iter().map(place).collect()
+}
+
+fn owned(plan: &BuildPlan, name: &str, owner: &str) -> PublishError {
+    let problem = format!(
+        "it serves {name} of the source package {owner}; publish a version of {owner} without it first"
+    );
+    conflict(plan, problem)
 }
 
 fn unfit(plan: &BuildPlan, problem: String) -> PublishError {

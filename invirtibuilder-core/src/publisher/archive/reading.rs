@@ -4,13 +4,14 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 
-use super::index::{Published, Sum, decode_member};
-use super::release::{Kind, Listed, Release};
-use super::stanza::{Stanza, split};
+use super::compression::Compression;
+use super::index::{IndexFile, IndexFiles, Published, Sources};
+use super::release::{IndexPath, Kind, Listed, Release};
+use super::stanza::Stanza;
 use super::table::Table;
 use super::{Archive, ArchiveError};
 use crate::durable;
@@ -39,18 +40,34 @@ impl Archive {
         package: &PackageName,
     ) -> Result<Option<Held>, ArchiveError> {
         let Some(release) = self.release(suite)? else { return Ok(None) };
-        let found = self.lookup(suite, &release, &Kind::Source, package)?;
-        found.first().map(|it| self.as_held(suite, it)).transpose()
+        self.held_in(suite, &release, package)
+    }
+
+    /// Reads what a suite's `InRelease` says that it serves of a source package.
+    pub(super) fn held_in(
+        &self,
+        suite: &Suite,
+        release: &Release,
+        package: &PackageName,
+    ) -> Result<Option<Held>, ArchiveError> {
+        for path in release.indices().iter().filter(|it| it.kind == Kind::Source) {
+            if let Some(found) = self.lookup(suite, release, path, package)?.first() {
+                return self.as_held(suite, found).map(Some);
+            }
+        }
+        Ok(None)
     }
 
     pub(super) fn read_contents(&self, suite: &Suite) -> Result<Vec<Held>, ArchiveError> {
         let Some(release) = self.release(suite)? else { return Ok(Vec::new()) };
-        let Some(listed) = release.index(&Kind::Source, ".gz") else { return Ok(Vec::new()) };
-        let gz = self.read_listed(suite, listed)?;
-        let path = self.suite_directory(suite).join(listed.by_hash());
-        let text = decode_member(&gz).map_err(|e| ArchiveError::damaged(&path, e))?;
-        let stanzas = split(&text).filter_map(Stanza::parse);
-        stanzas.map(|it| self.as_held(suite, &it)).collect()
+        let mut contents = Vec::new();
+        for path in release.indices().iter().filter(|it| it.kind == Kind::Source) {
+            for stanza in self.published(suite, &release, path)?.all()? {
+                contents.push(self.as_held(suite, &stanza)?);
+            }
+        }
+        contents.sort_by(|a, b| a.package.cmp(&b.package));
+        Ok(contents)
     }
 
     fn as_held(&self, suite: &Suite, stanza: &Stanza) -> Result<Held, ArchiveError> {
@@ -65,15 +82,11 @@ impl Archive {
     ) -> Result<Owners, ArchiveError> {
         let mut owners = Owners::new();
         let Some(release) = self.release(suite)? else { return Ok(owners) };
-        for kind in release.architectures().into_iter().map(Kind::Binary) {
-            let Some(listed) = release.index(&kind, ".gz") else { continue };
-            let table = match self.table(&listed.sum.sha256) {
-                Some(table) => table,
-                None => self.recover(suite, &release, &kind, listed)?.table,
-            };
-            for key in table.blocks.iter().flat_map(|it| &it.keys) {
-                let Some(name) = binaries.iter().find(|it| it.as_str() == key.name()) else { continue };
-                if let Ok(source) = key.source().parse() {
+        for path in release.indices().iter().filter(|it| it.is_binary()) {
+            let Some(table) = self.table_of(suite, &release, path)? else { continue };
+            for name in binaries {
+                let sources = table.named(name.as_str()).filter_map(|it| it.to_key().source().parse().ok());
+                for source in sources {
                     owners.entry(name.clone()).or_default().insert(source);
                 }
             }
@@ -81,97 +94,89 @@ impl Archive {
         Ok(owners)
     }
 
-    /// Reads the paragraphs of a source package in one index, and little more than them.
+    /// Reads the table of an index; `None` if there is no such index.
+    pub(super) fn table_of(
+        &self,
+        suite: &Suite,
+        release: &Release,
+        path: &IndexPath,
+    ) -> Result<Option<Arc<Table>>, ArchiveError> {
+        let Some((_, listed)) = main(release, path) else { return Ok(None) };
+        if let Some(table) = self.table(&listed.sum.sha256) {
+            return Ok(Some(table));
+        }
+        Ok(Some(self.published(suite, release, path)?.table))
+    }
+
+    /// Reads the entries of a source package in one index, and little more than them.
     pub(super) fn lookup(
         &self,
         suite: &Suite,
         release: &Release,
-        kind: &Kind,
+        path: &IndexPath,
         source: &PackageName,
     ) -> Result<Vec<Stanza>, ArchiveError> {
-        let Some(listed) = release.index(kind, ".gz") else { return Ok(Vec::new()) };
-        let Some(table) = self.table(&listed.sum.sha256) else {
-            let published = self.recover(suite, release, kind, listed)?;
-            return published.entries(source.as_str()).map_err(|e| self.bad(suite, listed, e));
-        };
-        let (path, mut file) = self.open_listed(suite, listed)?;
-        let (mut found, mut offset) = (Vec::new(), 0);
-        for block in &table.blocks {
-            if block.keys.iter().any(|it| it.source() == source.as_str()) {
-                let length = usize::try_from(block.gz_length).unwrap_or_default();
-                let mut member = vec![0; length];
-                let read = file.seek(SeekFrom::Start(offset)).and_then(|_| file.read_exact(&mut member));
-                read.map_err(ArchiveError::read(&path))?;
-                if Sum::of(&member).sha256 != block.gz_sha256 {
-                    return Err(ArchiveError::damaged(&path, "is not what it was when it was published"));
-                }
-                let text = decode_member(&member).map_err(|e| ArchiveError::damaged(&path, e))?;
-                let stanzas = split(&text).filter_map(Stanza::parse);
-                found.extend(stanzas.filter(|it| it.key.source() == source.as_str()));
-            }
-            offset += block.gz_length;
+        let Some(table) = self.table_of(suite, release, path)? else { return Ok(Vec::new()) };
+        if !table.all_keys().any(|it| it.source() == source.as_str().as_bytes()) {
+            return Ok(Vec::new());
         }
-        Ok(found)
+        self.published(suite, release, path)?.entries(source.as_str())
     }
 
-    /// Reads a whole index, with all that is needed to change it.
+    /// Finds an index, with all that is needed to read and to change it.
     pub(super) fn published(
         &self,
         suite: &Suite,
         release: &Release,
-        kind: &Kind,
+        path: &IndexPath,
     ) -> Result<Published, ArchiveError> {
-        let Some(listed) = release.index(kind, ".gz") else { return Ok(Published::default()) };
-        let Some(table) = self.table(&listed.sum.sha256) else {
-            return self.recover(suite, release, kind, listed);
-        };
-        let gz = self.read_listed(suite, listed)?;
-        Ok(Published::new(table, gz, self.read_xz(suite, release, kind)))
-    }
-
-    /// Reads a whole index whose table is lost, and makes the table again.
-    fn recover(
-        &self,
-        suite: &Suite,
-        release: &Release,
-        kind: &Kind,
-        listed: &Listed,
-    ) -> Result<Published, ArchiveError> {
-        let gz = self.read_listed(suite, listed)?;
-        let xz = self.read_xz(suite, release, kind);
-        let published = Published::recover(gz, xz).map_err(|e| self.bad(suite, listed, e))?;
-        let path = self.table_path(&listed.sum.sha256);
-        if let Err(error) = durable::write(&path, published.table.to_text().as_bytes()) {
+        let layout = path.layout();
+        let Some((_, listed)) = main(release, path) else { return Ok(Published::empty(layout)) };
+        let files = self.files(suite, release, path)?;
+        if let Some(table) = self.table(&listed.sum.sha256) {
+            return Ok(Published::new(layout, table, files));
+        }
+        let published = Published::recover(layout, files, &self.sources_for(suite, release, path)?)?;
+        let sha256 = &listed.sum.sha256;
+        if let Err(error) = durable::note(&self.table_path(sha256), &published.table.to_bytes()) {
             tracing::debug!(%error, "the table of an index was not kept");
         }
-        self.remember(&listed.sum.sha256, &published.table);
+        self.remember(sha256, &published.table);
         Ok(published)
     }
 
-    fn bad(&self, suite: &Suite, listed: &Listed, problem: io::Error) -> ArchiveError {
-        ArchiveError::damaged(&self.suite_directory(suite).join(&listed.path), problem)
-    }
-
-    /// Reads the `.xz` form, which can be made again if it is lost.
-    fn read_xz(&self, suite: &Suite, release: &Release, kind: &Kind) -> Option<Vec<u8>> {
-        let listed = release.index(kind, ".xz")?;
-        let read = self.read_listed(suite, listed);
-        read.inspect_err(|error| tracing::warn!(%error, "an index is lost and will be made again")).ok()
-    }
-
-    /// Reads a file that `InRelease` names, and checks that it is that file.
-    fn read_listed(&self, suite: &Suite, listed: &Listed) -> Result<Vec<u8>, ArchiveError> {
-        let (path, mut file) = self.open_listed(suite, listed)?;
-        let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes).map_err(ArchiveError::read(&path))?;
-        if Sum::of(&bytes) == listed.sum {
-            return Ok(bytes);
+    /// Opens the files of an index. Those that can be made again from the first may be lost.
+    fn files(&self, suite: &Suite, release: &Release, path: &IndexPath) -> Result<IndexFiles, ArchiveError> {
+        let mut files = IndexFiles::new();
+        for compression in Compression::ALL {
+            let Some(listed) = release.index(path, compression.ending()) else { continue };
+            match self.open_listed(suite, listed) {
+                Ok(file) => drop(files.insert(compression, file)),
+                Err(error) if files.is_empty() => return Err(error),
+                Err(error) => tracing::warn!(%error, "an index is lost and will be made again"),
+            }
         }
-        Err(ArchiveError::damaged(&path, "does not have the SHA-256 sum that InRelease names"))
+        Ok(files)
+    }
+
+    /// Returns the source packages that the entries of an index do not name themselves.
+    fn sources_for(
+        &self,
+        suite: &Suite,
+        release: &Release,
+        path: &IndexPath,
+    ) -> Result<Sources, ArchiveError> {
+        let mut sources = Sources::new();
+        for packages in release.indices().iter().filter(|it| path.takes_its_sources_from(it)) {
+            let Some(table) = self.table_of(suite, release, packages)? else { continue };
+            let keys = table.all_keys().map(super::table::KeyRef::to_key);
+            sources.extend(keys.map(|it| (it.name().to_owned(), it.source().to_owned())));
+        }
+        Ok(sources)
     }
 
     /// Opens a file that `InRelease` names, by its hash or else by its name, and checks its size.
-    fn open_listed(&self, suite: &Suite, listed: &Listed) -> Result<(PathBuf, File), ArchiveError> {
+    fn open_listed(&self, suite: &Suite, listed: &Listed) -> Result<IndexFile, ArchiveError> {
         let directory = self.suite_directory(suite);
         let mut path = directory.join(listed.by_hash());
         if !path.exists() {
@@ -180,7 +185,7 @@ impl Archive {
         let file = File::open(&path).map_err(ArchiveError::read(&path))?;
         let length = file.metadata().map_err(ArchiveError::read(&path))?.len();
         if length == listed.sum.size {
-            return Ok((path, file));
+            return Ok(IndexFile { path, file, sum: listed.sum.clone() });
         }
         Err(ArchiveError::damaged(&path, format!("has {length} bytes, not {}", listed.sum.size)))
     }
@@ -189,8 +194,9 @@ impl Archive {
     fn table(&self, sha256: &str) -> Option<Arc<Table>> {
         let known = self.tables.lock().unwrap_or_else(PoisonError::into_inner).get(sha256).cloned();
         known.or_else(|| {
-            let text = std::fs::read_to_string(self.table_path(sha256)).ok()?;
-            let table = Arc::new(Table::parse(&text)?);
+            let _span = tracing::debug_span!("read tables").entered();
+            let bytes = std::fs::read(self.table_path(sha256)).ok()?;
+            let table = Arc::new(Table::parse(&bytes)?);
             self.remember(sha256, &table);
             Some(table)
         })
@@ -207,4 +213,9 @@ impl Archive {
     pub(super) fn table_path(&self, sha256: &str) -> PathBuf {
         self.state.join("tables").join(sha256)
     }
+}
+
+/// Returns the compressed index that is read: the one that its table is named by.
+fn main<'a>(release: &'a Release, path: &IndexPath) -> Option<(Compression, &'a Listed)> {
+    Compression::ALL.into_iter().find_map(|it| Some((it, release.index(path, it.ending())?)))
 }

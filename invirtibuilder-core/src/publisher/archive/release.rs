@@ -2,41 +2,126 @@
 //!
 //! Never signs, and never reads or writes a file.
 
-use std::fmt::Write as _;
+use std::collections::BTreeSet;
+use std::fmt::{self, Write as _};
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use super::SuiteSpec;
-use super::index::Sum;
+use super::compression::Compression;
+use super::index::{Layout, Sum};
 use super::stanza::field;
-use crate::names::Architecture;
+use super::{Descriptions, SuiteSpec, Upgrades};
+use crate::names::{Architecture, Component};
 
 /// How `Date` is written (Debian's repository format; RFC 2822 with `UTC`).
 const DATE: &str = "%a, %d %b %Y %H:%M:%S UTC";
 
-/// An index of a suite.
+/// What an index of a component lists.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Kind {
     /// The source packages.
     Source,
     /// The binary packages that one architecture can install.
     Binary(Architecture),
+    /// The packages of the installer (udebs) for one architecture.
+    Installer(Architecture),
+    /// The files in the binary packages of one architecture.
+    Contents(Architecture),
+    /// The long descriptions of the binary packages, in English.
+    Translation,
 }
 
-impl Kind {
-    /// Returns the path of the uncompressed index below a component.
-    pub(super) fn path(&self) -> String {
-        match self {
-            Self::Source => "source/Sources".to_owned(),
-            Self::Binary(architecture) => format!("binary-{architecture}/Packages"),
+/// An index of a suite.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct IndexPath {
+    pub(super) component: Component,
+    pub(super) kind: Kind,
+}
+
+impl fmt::Display for IndexPath {
+    /// Writes the path of the uncompressed index below the suite (Debian's repository format).
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let component = &self.component;
+        match &self.kind {
+            Kind::Source => write!(f, "{component}/source/Sources"),
+            Kind::Binary(architecture) => write!(f, "{component}/binary-{architecture}/Packages"),
+            Kind::Installer(architecture) => {
+                write!(f, "{component}/debian-installer/binary-{architecture}/Packages")
+            }
+            Kind::Contents(architecture) => write!(f, "{component}/Contents-{architecture}"),
+            Kind::Translation => write!(f, "{component}/i18n/Translation-en"),
+        }
+    }
+}
+
+impl IndexPath {
+    pub(super) fn new(component: &Component, kind: Kind) -> Self {
+        Self { component: component.clone(), kind }
+    }
+
+    /// Reads the path of an uncompressed index; `None` for another file.
+    fn parse(path: &str) -> Option<Self> {
+        let (component, rest) = path.split_once('/')?;
+        let packages = |rest: &str| rest.strip_prefix("binary-")?.strip_suffix("/Packages")?.parse().ok();
+        let kind = match rest {
+            "source/Sources" => Kind::Source,
+            "i18n/Translation-en" => Kind::Translation,
+            _ => match (rest.strip_prefix("debian-installer/"), rest.strip_prefix("Contents-")) {
+                (Some(rest), _) => Kind::Installer(packages(rest)?),
+                (None, Some(architecture)) => Kind::Contents(architecture.parse().ok()?),
+                (None, None) => Kind::Binary(packages(rest)?),
+            },
+        };
+        Some(Self { component: component.parse().ok()?, kind })
+    }
+
+    /// Returns whether its entries name files of the pool.
+    pub(super) fn names_files(&self) -> bool {
+        self.is_binary() || self.kind == Kind::Source
+    }
+
+    /// Returns whether its entries are the paragraphs of binary packages.
+    pub(super) fn is_binary(&self) -> bool {
+        matches!(self.kind, Kind::Binary(_) | Kind::Installer(_))
+    }
+
+    /// Returns how its entries lie in its text.
+    pub(super) fn layout(&self) -> Layout {
+        match self.kind {
+            Kind::Source | Kind::Binary(_) | Kind::Installer(_) => Layout::Paragraphs,
+            Kind::Contents(_) => Layout::Lines,
+            Kind::Translation => Layout::Descriptions,
         }
     }
 
-    /// Returns the indices that a suite should have.
+    /// Returns whether its entries are of packages that another index lists, with their sources, which its own
+    /// entries do not name.
+    pub(super) fn takes_its_sources_from(&self, other: &Self) -> bool {
+        let Kind::Binary(listed) = &other.kind else { return false };
+        let is_of_them = match &self.kind {
+            Kind::Contents(architecture) => architecture == listed,
+            Kind::Translation => true,
+            Kind::Source | Kind::Binary(_) | Kind::Installer(_) => false,
+        };
+        is_of_them && self.component == other.component
+    }
+
+    /// Returns the indices that a suite always has, in their order.
     pub(super) fn of(suite: &SuiteSpec) -> Vec<Self> {
-        let binary = suite.architectures.iter().cloned().map(Self::Binary);
-        std::iter::once(Self::Source).chain(binary).collect()
+        let mut paths = Vec::new();
+        for component in suite.all_components() {
+            let mut kinds = vec![Kind::Source];
+            kinds.extend(suite.architectures.iter().cloned().map(Kind::Binary));
+            if suite.contents {
+                kinds.extend(suite.architectures.iter().cloned().map(Kind::Contents));
+            }
+            if suite.descriptions == Descriptions::Translation {
+                kinds.push(Kind::Translation);
+            }
+            paths.extend(kinds.into_iter().map(|kind| Self::new(component, kind)));
+        }
+        paths
     }
 }
 
@@ -75,7 +160,8 @@ impl Release {
         files: Vec<Listed>,
     ) -> Self {
         let before = previous.and_then(|it| it.date);
-        Self { head: head(suite), date: Some(before.map_or(now, |it| it.max(now))), files }
+        let head = head(suite, &components(suite, &files));
+        Self { head, date: Some(before.map_or(now, |it| it.max(now))), files }
     }
 
     /// Reads an `InRelease` or `Release`; `None` if it is something else.
@@ -111,36 +197,70 @@ impl Release {
         text
     }
 
-    /// Returns whether it says of the suite what the configuration says.
+    /// Returns whether it says of the suite what the configuration says, and has all indices that the suite should
+    /// have.
     pub(super) fn describes(&self, suite: &SuiteSpec) -> bool {
-        self.head == head(suite)
+        let has = |path: &IndexPath| self.index(path, "").is_some();
+        let formats = suite.formats();
+        self.head == head(suite, &components(suite, &self.files))
+            && IndexPath::of(suite).iter().all(has)
+            && self.indices().iter().all(|it| self.is_wanted(suite, it) && self.formats(it) == formats)
     }
 
-    /// Returns a compressed index, of whatever component.
-    pub(super) fn index(&self, kind: &Kind, ending: &str) -> Option<&Listed> {
-        let path = format!("/{}{ending}", kind.path());
-        self.files.iter().find(|it| it.path.ends_with(&path))
+    /// Returns whether an index that it lists has a place in the next one: if the suite should have it, or if it
+    /// is not empty, so that nothing is lost where the configuration names a component no longer.
+    pub(super) fn is_wanted(&self, suite: &SuiteSpec, path: &IndexPath) -> bool {
+        let is_derived = matches!(path.kind, Kind::Contents(_) | Kind::Translation);
+        let has_something = self.index(path, "").is_some_and(|it| it.sum.size > 0);
+        IndexPath::of(suite).contains(path) || (has_something && !is_derived)
     }
 
-    /// Returns the architectures that there are indices for.
-    pub(super) fn architectures(&self) -> Vec<Architecture> {
-        let binary = |path: &str| path.split_once("/binary-")?.1.strip_suffix("/Packages.gz")?.parse().ok();
-        self.files.iter().filter_map(|it| binary(&it.path)).collect()
+    /// Returns an index in one of its forms: its path has the ending `ending`, which is empty for the
+    /// uncompressed one.
+    pub(super) fn index(&self, path: &IndexPath, ending: &str) -> Option<&Listed> {
+        let path = format!("{path}{ending}");
+        self.files.iter().find(|it| it.path == path)
+    }
+
+    /// Returns the compressed forms of an index.
+    pub(super) fn formats(&self, path: &IndexPath) -> BTreeSet<Compression> {
+        Compression::ALL.into_iter().filter(|it| self.index(path, it.ending()).is_some()).collect()
+    }
+
+    /// Returns the indices that it lists, in their order.
+    pub(super) fn indices(&self) -> Vec<IndexPath> {
+        self.files.iter().filter_map(|it| IndexPath::parse(&it.path)).collect()
     }
 }
 
-fn head(suite: &SuiteSpec) -> String {
-    let SuiteSpec { suite: name, component, architectures, origin, label, codename, description, .. } = suite;
+/// Returns the components of a suite that has these files: those that are configured, and others after them.
+fn components(suite: &SuiteSpec, files: &[Listed]) -> Vec<Component> {
+    let mut components: Vec<Component> = suite.all_components().cloned().collect();
+    for path in files.iter().filter_map(|it| IndexPath::parse(&it.path)) {
+        if !components.contains(&path.component) {
+            components.push(path.component);
+        }
+    }
+    components
+}
+
+fn head(suite: &SuiteSpec, components: &[Component]) -> String {
+    let SuiteSpec { suite: name, architectures, origin, label, codename, description, .. } = suite;
     let codename = codename.as_ref().unwrap_or(name);
     let architectures = architectures.iter().map(Architecture::as_str).collect::<Vec<_>>().join(" ");
+    let components = components.iter().map(Component::as_str).collect::<Vec<_>>().join(" ");
+    let yes = |is_set: bool| if is_set { "yes" } else { "" };
     let fields = [
         ("Origin", origin.as_str()),
         ("Label", label),
         ("Suite", name.as_str()),
         ("Codename", codename.as_str()),
+        ("Changelogs", suite.changelogs.as_deref().unwrap_or_default()),
+        ("NotAutomatic", yes(suite.upgrades != Upgrades::Automatic)),
+        ("ButAutomaticUpgrades", yes(suite.upgrades == Upgrades::OfInstalled)),
         ("Acquire-By-Hash", "yes"),
         ("Architectures", &architectures),
-        ("Components", component.as_str()),
+        ("Components", &components),
         ("Description", description),
     ];
     let mut text = String::new();

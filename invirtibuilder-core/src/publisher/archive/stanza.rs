@@ -5,7 +5,9 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use crate::control::{BinaryControl, SourceControl};
+use md5::{Digest, Md5};
+
+use crate::control::{BinaryControl, SourceControl, hex};
 use crate::job::Artifact;
 use crate::names::{CommitId, PackageName};
 use crate::policy::Held;
@@ -25,7 +27,11 @@ const OURS_IN_SOURCES: &[&str] = &[
     "checksums-sha256",
     "checksums-sha512",
     "git-commit",
+    "buildinfo",
 ];
+
+/// The field of a `Sources` paragraph that lists the records of the builds (deb-buildinfo(5)).
+const BUILDINFO: &str = "Buildinfo";
 
 /// What the paragraphs of an index are sorted by: the package's name, and the source package that it is of.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -111,14 +117,16 @@ impl Stanza {
         Ok(Self { key: Key::new(control.package().as_str(), control.source().as_str()), text })
     }
 
-    /// Makes the `Sources` paragraph of a source package that lies in `directory` of the archive.
+    /// Makes the `Sources` paragraph of a source package that lies in `directory` of the archive, with the records
+    /// of its builds.
     ///
     /// # Errors
     /// Why the `.dsc` cannot be part of an index.
-    pub(super) fn of_source(
+    pub(super) fn of_source<'a>(
         control: &SourceControl,
         commit: &CommitId,
         directory: &str,
+        buildinfos: impl Iterator<Item = &'a Artifact>,
     ) -> Result<Self, String> {
         let package = control.package();
         let mut text = format!("Package: {package}\n");
@@ -140,12 +148,69 @@ impl Stanza {
         push_field(&mut text, "Git-Commit", control.paragraph().get("Git-Commit").unwrap_or(commit.as_str()));
         push_sums(&mut text, "Files", control.files(), |it| &it.md5);
         push_sums(&mut text, "Checksums-Sha256", control.files(), |it| &it.sha256);
+        // A field of its own: whatever is in the others, `apt-get source` downloads.
+        push_sums(&mut text, BUILDINFO, buildinfos, |it| &it.sha256);
         push_field(&mut text, "Directory", directory);
         if let Some((priority, section)) = listed {
             push_field(&mut text, "Priority", &priority);
             push_field(&mut text, "Section", &section);
         }
         Ok(Self { key: Key::new(package.as_str(), package.as_str()), text })
+    }
+
+    /// Returns it for the same files in another directory of the pool.
+    pub(super) fn moved(&self, from: &str, to: &str) -> Self {
+        let line = |line: &str| match line.strip_prefix("Directory: ") {
+            Some(directory) if directory.trim_end() == from => format!("Directory: {to}\n"),
+            _ => match line.strip_prefix("Filename: ").and_then(|it| it.strip_prefix(from)) {
+                Some(name) if name.starts_with('/') => format!("Filename: {to}{name}"),
+                _ => line.to_owned(),
+            },
+        };
+        Self { key: self.key.clone(), text: self.text.split_inclusive('\n').map(line).collect() }
+    }
+
+    /// Splits the paragraph of a binary package into one with the first line of its description and the sum of all
+    /// of it, and one of `Translation-en` with the whole; `None` if it has no description.
+    pub(super) fn split_description(&self) -> (Self, Option<Self>) {
+        let Some((before, lines, after)) = self.description() else { return (self.clone(), None) };
+        let value = lines.strip_prefix("Description:").unwrap_or(lines).trim_start_matches(' ');
+        let sum = hex(&Md5::digest(value.as_bytes()));
+        let first = value.lines().next().unwrap_or_default();
+        let short = format!("{before}Description: {first}\nDescription-md5: {sum}\n{after}");
+        let long = format!("Package: {}\nDescription-md5: {sum}\nDescription-en: {value}", self.key.name());
+        (Self { key: self.key.clone(), text: short }, Some(Self { key: self.key.clone(), text: long }))
+    }
+
+    /// Puts the whole description back, from the paragraphs of `Translation-en`.
+    pub(super) fn with_description(&self, translations: &[Self]) -> Self {
+        let Some(sum) = self.field("Description-md5") else { return self.clone() };
+        let is_same =
+            |it: &&Self| it.key.name() == self.key.name() && it.field("Description-md5") == Some(sum);
+        let long = translations.iter().find(is_same).and_then(|it| it.text.split_once("\nDescription-en: "));
+        let (Some((_, value)), Some((before, _, after))) = (long, self.description()) else {
+            return self.clone();
+        };
+        let after = after.replacen(&format!("Description-md5: {sum}\n"), "", 1);
+        Self { key: self.key.clone(), text: format!("{before}Description: {value}{after}") }
+    }
+
+    /// Splits its text into what is before the description, the description, and what is after it.
+    fn description(&self) -> Option<(&str, &str, &str)> {
+        let begin = match self.text.find("\nDescription:") {
+            Some(at) => at + 1,
+            None => self.text.starts_with("Description:").then_some(0)?,
+        };
+        let (before, rest) = self.text.split_at_checked(begin)?;
+        let mut length = 0;
+        for (at, line) in rest.split_inclusive('\n').enumerate() {
+            if at > 0 && !line.starts_with([' ', '\t']) {
+                break;
+            }
+            length += line.len();
+        }
+        let (lines, after) = rest.split_at_checked(length)?;
+        Some((before, lines, after))
     }
 
     /// Returns the first line of a field.
@@ -160,8 +225,7 @@ impl Stanza {
             return vec![PoolFile { path: path.to_owned(), sha256 }];
         }
         let directory = self.field("Directory").unwrap_or_default();
-        let sums = self.text.lines().skip_while(|it| *it != "Checksums-Sha256:").skip(1);
-        let sums = sums.take_while(|it| it.starts_with(' '));
+        let sums = lines_of(&self.text, "Checksums-Sha256").chain(lines_of(&self.text, BUILDINFO));
         let file = |line: &str| {
             let mut words = line.split_whitespace();
             let (sha256, name) = (words.next()?, words.nth(1)?);
@@ -180,6 +244,12 @@ impl Stanza {
     }
 }
 
+/// Returns the section of a source package.
+pub(super) fn source_section(control: &SourceControl) -> Option<String> {
+    let list = control.paragraph().iter().find(|it| it.0.eq_ignore_ascii_case("package-list"));
+    list.and_then(|it| priority_and_section(it.1, control.package())).map(|it| it.1)
+}
+
 /// Returns the paragraphs of an index's text.
 pub(super) fn split(text: &str) -> impl Iterator<Item = &str> {
     text.split("\n\n").map(|it| it.trim_matches('\n')).filter(|it| !it.is_empty())
@@ -195,9 +265,23 @@ pub(super) fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     line.get(name.len() + 1..).map(str::trim)
 }
 
-fn push_sums(text: &mut String, field: &str, files: &[Artifact], sum: impl Fn(&Artifact) -> &str) {
-    let _ = writeln!(text, "{field}:");
-    for file in files {
+/// Returns the continued lines of a field that has nothing on its first line.
+fn lines_of<'a>(text: &'a str, field: &str) -> impl Iterator<Item = &'a str> {
+    let field = format!("{field}:");
+    text.lines().skip_while(move |it| *it != field).skip(1).take_while(|it| it.starts_with(' '))
+}
+
+/// Writes a field with the sums of files, if there are any.
+fn push_sums<'a>(
+    text: &mut String,
+    field: &str,
+    files: impl IntoIterator<Item = &'a Artifact>,
+    sum: impl Fn(&Artifact) -> &str,
+) {
+    for (at, file) in files.into_iter().enumerate() {
+        if at == 0 {
+            let _ = writeln!(text, "{field}:");
+        }
         let _ = writeln!(text, " {} {} {}", sum(file), file.size, file.name);
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Whatever it writes before the last rename, nobody is told of; whatever the last rename tells of is synced.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,138 +10,201 @@ use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
 
-use super::index::{Built, Change, Published, Sum};
-use super::release::{Kind, Listed, Release};
+use super::compression::Compression;
+use super::entries::Entries;
+use super::index::{Built, Change, Published, Sum, Workplace};
+use super::release::{IndexPath, Listed, Release};
 use super::retention::{Record, Records};
 use super::stanza::Stanza;
+use super::table::Table;
 use super::{Archive, ArchiveError, SuiteSpec};
 use crate::durable::{self, NewFile};
 use crate::names::{PackageName, Suite};
 
-/// The paragraphs of one source package, by index.
-pub(super) type Entries = BTreeMap<Kind, Vec<Stanza>>;
-
-/// What should become of a source package in a suite.
-#[derive(Debug, Default)]
-pub(super) struct Replacement<'a> {
-    /// The source package; `None` if only the suite's description changes.
-    pub(super) source: Option<&'a PackageName>,
-    /// Its paragraphs.
+/// What should become of a suite.
+#[derive(Debug)]
+pub(super) struct Replacement {
+    pub(super) scope: Scope,
+    /// The entries that come.
     pub(super) entries: Entries,
     /// Files that are not in the pool yet.
     pub(super) files: Vec<NewFile>,
-    /// Their paths, and those of files that are there already.
-    pub(super) paths: Vec<String>,
+    /// Their paths, and those of files that are there already, with the source package that each is of.
+    pub(super) paths: BTreeMap<String, PackageName>,
+}
+
+/// What the entries of a replacement take the place of.
+#[derive(Debug)]
+pub(super) enum Scope {
+    /// The entries of these source packages: those.
+    Sources(BTreeSet<PackageName>, Entries),
+    /// All of those indices that there are entries for.
+    Indices,
 }
 
 /// A suite as it is now.
 #[derive(Debug)]
-pub(super) struct Current {
+pub(super) struct Current<'a> {
+    pub(super) suite: &'a SuiteSpec,
     pub(super) release: Option<Release>,
-    pub(super) indices: BTreeMap<Kind, Published>,
-}
-
-impl Current {
-    /// Returns the paragraphs of a source package.
-    pub(super) fn entries(&self, source: &PackageName) -> Result<Entries, ArchiveError> {
-        let of = |(kind, index): (&Kind, &Published)| {
-            let found = index.entries(source.as_str());
-            let found = found.map_err(|e| ArchiveError::damaged(Path::new(&kind.path()), e))?;
-            Ok((kind.clone(), found))
-        };
-        self.indices.iter().map(of).filter(|it| !it.as_ref().is_ok_and(|it| it.1.is_empty())).collect()
-    }
+    /// Its indices, and those that it should have.
+    pub(super) paths: BTreeSet<IndexPath>,
 }
 
 impl Archive {
     /// Reads a suite for a change. The caller holds the lock.
-    pub(super) fn current(&self, suite: &SuiteSpec) -> Result<Current, ArchiveError> {
+    pub(super) fn current<'a>(&self, suite: &'a SuiteSpec) -> Result<Current<'a>, ArchiveError> {
         let release = self.release(&suite.suite)?;
-        let mut indices = BTreeMap::new();
-        for kind in Kind::of(suite) {
-            let index = release.as_ref().map(|it| self.published(&suite.suite, it, &kind)).transpose()?;
-            indices.insert(kind, index.unwrap_or_default());
+        let mut paths: BTreeSet<_> = IndexPath::of(suite).into_iter().collect();
+        if let Some(release) = &release {
+            paths.extend(release.indices().into_iter().filter(|it| release.is_wanted(suite, it)));
         }
-        Ok(Current { release, indices })
+        Ok(Current { suite, release, paths })
     }
 
-    /// Publishes a suite again if its description has changed, or if it was never published.
-    pub(super) fn refresh_description(&self, suite: &SuiteSpec) -> Result<(), ArchiveError> {
-        let current = self.current(suite)?;
-        if current.release.as_ref().is_some_and(|it| it.describes(suite)) {
-            return Ok(());
-        }
-        let mut replacement = Replacement::default();
-        // An architecture that is new to the suite begins with the packages that run anywhere.
-        if let Some(release) = &current.release
-            && let Some(known) = release.architectures().first()
-        {
-            let known = self.published(&suite.suite, release, &Kind::Binary(known.clone()))?.all();
-            let known = known.map_err(|e| ArchiveError::damaged(&self.suite_directory(&suite.suite), e))?;
-            let anywhere: Vec<_> =
-                known.into_iter().filter(|it| it.field("Architecture") == Some("all")).collect();
-            for kind in Kind::of(suite) {
-                if kind != Kind::Source && release.index(&kind, ".gz").is_none() {
-                    replacement.entries.insert(kind, anywhere.clone());
-                }
+    /// Returns the entries of a source package.
+    pub(super) fn entries(
+        &self,
+        current: &Current<'_>,
+        source: &PackageName,
+    ) -> Result<Entries, ArchiveError> {
+        let mut entries = Entries::new();
+        let Some(release) = &current.release else { return Ok(entries) };
+        for path in &current.paths {
+            let found = self.lookup(&current.suite.suite, release, path, source)?;
+            if !found.is_empty() {
+                entries.insert(path.clone(), found);
             }
         }
-        self.switch(suite, &current, replacement)
+        Ok(entries)
     }
 
-    /// Replaces what a suite serves of a source package. The caller holds the lock.
+    /// Replaces what a suite serves of some source packages. The caller holds the lock.
     pub(super) fn switch(
         &self,
-        suite: &SuiteSpec,
-        current: &Current,
-        replacement: Replacement<'_>,
+        current: &Current<'_>,
+        replacement: Replacement,
     ) -> Result<(), ArchiveError> {
-        let Replacement { source, entries, files, paths } = replacement;
-        let built = build(suite, current, source, &entries)?;
+        // The signer starts while the indices are made: that takes it as long.
+        let signing = self.signer.begin()?;
+        let suite = current.suite;
+        let built = self.build(current, &replacement)?;
         let directory = self.suite_directory(&suite.suite);
-        let listed = list(suite, current.release.as_ref(), &built);
+        let listed = list(current, &built);
         let now = Timestamp::now();
         let release = Release::next(suite, current.release.as_ref(), now, listed);
         let text = release.to_text();
-        let signed = self.signer.sign(&text)?;
 
-        let record = record(suite, current, source, &entries, &release, &paths)?;
-        let mut first = files;
+        let record = record(current, &replacement, &release);
+        let mut first = replacement.files;
         first.push(self.records.stage(suite.suite.as_str(), now, &record)?);
         let mut links: Vec<(PathBuf, PathBuf)> = Vec::new();
-        for (kind, index) in &built {
-            let path = format!("{}/{}", suite.component, kind.path());
-            for (ending, sum, bytes) in [(".gz", &index.gz_sum, &index.gz), (".xz", &index.xz_sum, &index.xz)]
-            {
-                let file = Listed { path: format!("{path}{ending}"), sum: sum.clone() };
-                let by_hash = directory.join(file.by_hash());
-                first.push(stage(&by_hash, bytes)?);
-                links.push((by_hash, directory.join(&file.path)));
+        let mut tables: Vec<(String, Arc<Table>)> = Vec::new();
+        let have_moved = built.values().any(|it| it.has_moved);
+        for (path, index) in built {
+            tables.extend(index.table_name().map(str::to_owned).zip(Some(Arc::new(index.table))));
+            for mut built in index.files {
+                let ending = built.compression.ending();
+                let file = Listed { path: format!("{path}{ending}"), sum: built.sum };
+                built.file.set_name(file.sum.sha256.as_ref());
+                first.push(built.file);
+                links.push((directory.join(file.by_hash()), directory.join(&file.path)));
             }
-            first.push(stage(&self.table_path(&index.gz_sum.sha256), index.table.to_text().as_bytes())?);
         }
         durable::create_directory(&directory)?;
-        let second = vec![
-            stage(&directory.join("Release.gpg"), &signed.detached)?,
-            stage(&directory.join("Release"), text.as_bytes())?,
-        ];
-        let last = stage(&directory.join("InRelease"), &signed.inline)?;
-        keep_times_apart(&directory.join("InRelease"), &last)?;
+        let plain = stage(&directory.join("Release"), text.as_bytes())?;
+        let signed = std::thread::scope(|scope| {
+            let signed = scope.spawn(|| {
+                let _span = tracing::debug_span!("sign").entered();
+                signing.finish(&text)
+            });
+            let synced = tracing::debug_span!("sync").in_scope(|| durable::sync_all(&mut first));
+            let signed = signed.join().unwrap_or_else(|e| std::panic::resume_unwind(e))?;
+            for (name, table) in &tables {
+                durable::note(&self.table_path(name), &table.to_bytes())?;
+            }
+            synced.map(|()| signed).map_err(ArchiveError::from)
+        })?;
+        let detached = stage(&directory.join("Release.gpg"), &signed.detached)?;
+        let mut last = stage(&directory.join("InRelease"), &signed.inline)?;
+        keep_times_apart(&directory.join("InRelease"), &mut last)?;
+        let mut second = vec![detached, plain, last];
+        durable::sync_all(&mut second)?;
 
-        // All space is taken and everything is signed. From here on there are only syncs and renames.
+        // All space is taken, and everything is signed and synced. From here on there are only renames.
+        let span = tracing::debug_span!("rename").entered();
         durable::commit_all(first)?;
         durable::link_all(links.iter().map(|it| (it.0.as_path(), it.1.as_path())))?;
         durable::commit_all(second)?;
-        last.commit()?;
+        drop(span);
 
-        for index in built.into_values() {
-            self.remember(&index.gz_sum.sha256, &Arc::new(index.table));
+        for (name, table) in tables {
+            self.remember(&name, &table);
         }
-        if let Err(error) = self.expire(&suite.suite, now) {
+        let expired = self.expire(&suite.suite, now).and_then(|()| match have_moved {
+            true => self.stores.remove_unused(&self.state.join("tables")),
+            false => Ok(()),
+        });
+        if let Err(error) = expired {
             let error: &dyn std::error::Error = &error;
             tracing::warn!(error, "superseded files were not removed; the next publication tries again");
         }
         Ok(())
+    }
+
+    /// Makes the indices that change, side by side.
+    fn build(
+        &self,
+        current: &Current<'_>,
+        replacement: &Replacement,
+    ) -> Result<BTreeMap<IndexPath, Built>, ArchiveError> {
+        let Replacement { scope, entries, .. } = replacement;
+        let (release, formats) = (current.release.as_ref(), current.suite.formats());
+        let changes = |path: &&IndexPath| {
+            let is_new = release.is_none_or(|it| it.index(path, "").is_none() || it.formats(path) != formats);
+            is_new
+                || match scope {
+                    Scope::Sources(_, held) => held.get(path) != entries.get(path),
+                    Scope::Indices => entries.contains_key(path),
+                }
+        };
+        let formats: Vec<Compression> = formats.iter().copied().collect();
+        let one = |path: &IndexPath| {
+            let insert = entries.get(path).map(Vec::as_slice);
+            let published = || match release {
+                Some(release) => self.published(&current.suite.suite, release, path),
+                None => Ok(Published::empty(path.layout())),
+            };
+            let (old, change) = match (scope, insert) {
+                (Scope::Sources(sources, _), insert) => {
+                    let sources = sources.iter().map(PackageName::as_str);
+                    (published()?, Change::new(sources, insert.unwrap_or_default()))
+                }
+                (Scope::Indices, Some(all)) => (Published::empty(path.layout()), Change::new([], all)),
+                (Scope::Indices, None) => (published()?, Change::default()),
+            };
+            let place = Listed { path: path.to_string(), sum: Sum::of(b"") };
+            let place = self.suite_directory(&current.suite.suite).join(place.by_hash());
+            let directory = place.parent().unwrap_or(&place);
+            durable::create_directory(directory)?;
+            old.rebuild(&change, Workplace { directory, formats: &formats, stores: &self.stores })
+        };
+        let _span = tracing::debug_span!("build").entered();
+        std::thread::scope(|scope| {
+            let one = &one;
+            let paths: BTreeSet<&IndexPath> = current.paths.iter().chain(entries.keys()).collect();
+            let threads: Vec<_> = paths
+                .into_iter()
+                .filter(changes)
+                .map(|path| (path, scope.spawn(move || one(path))))
+                .collect();
+            let mut built = BTreeMap::new();
+            for (path, thread) in threads {
+                let index = thread.join().unwrap_or_else(|e| std::panic::resume_unwind(e))?;
+                built.insert(path.clone(), index);
+            }
+            Ok(built)
+        })
     }
 
     /// Makes what a repetition finds done also survive a loss of power.
@@ -165,11 +228,10 @@ impl Archive {
             for file in &release.files {
                 indices.remove(&format!("{below}/{}", file.by_hash()));
             }
-            let sources: std::collections::BTreeSet<String> = pool.values().cloned().collect();
-            let kinds = release.architectures().into_iter().map(Kind::Binary);
-            for kind in kinds.chain([Kind::Source]) {
+            let sources: BTreeSet<String> = pool.values().cloned().collect();
+            for path in release.indices().iter().filter(|it| it.names_files()) {
                 for source in sources.iter().filter_map(|it| it.parse().ok()) {
-                    let entries = self.lookup(&suite, &release, &kind, &source)?;
+                    let entries = self.lookup(&suite, &release, path, &source)?;
                     for file in entries.iter().flat_map(Stanza::files) {
                         pool.remove(&file.path);
                     }
@@ -196,71 +258,34 @@ impl Archive {
 }
 
 /// Notes what a publication makes superfluous, and what it adds.
-fn record(
-    suite: &SuiteSpec,
-    current: &Current,
-    source: Option<&PackageName>,
-    entries: &Entries,
-    release: &Release,
-    arriving: &[String],
-) -> Result<Record, ArchiveError> {
+fn record(current: &Current<'_>, replacement: &Replacement, release: &Release) -> Record {
     let mut record = Record::default();
-    let below = format!("dists/{}", suite.suite);
+    let below = format!("dists/{}", current.suite.suite);
     let all = current.release.iter().chain([release]).flat_map(|it| &it.files);
     record.indices.extend(all.map(|it| format!("{below}/{}", it.by_hash())));
-    if let Some(source) = source {
-        let old = current.entries(source)?;
-        let files = old.values().chain(entries.values()).flatten().flat_map(Stanza::files);
-        let paths = files.map(|it| it.path).chain(arriving.iter().cloned());
-        record.pool.extend(paths.map(|it| (it, source.to_string())));
-    }
-    Ok(record)
-}
-
-/// Makes the indices that change, side by side.
-fn build(
-    suite: &SuiteSpec,
-    current: &Current,
-    source: Option<&PackageName>,
-    entries: &Entries,
-) -> Result<BTreeMap<Kind, Built>, ArchiveError> {
-    let release = current.release.as_ref();
-    let one = |kind: &Kind, old: &Published| {
-        let insert = entries.get(kind).map(Vec::as_slice).unwrap_or_default();
-        let change = Change { source: source.map(PackageName::as_str), insert };
-        let path = format!("{}/{}.gz", suite.component, kind.path());
-        let is_in_place = release.is_some_and(|it| it.files.iter().any(|it| it.path == path));
-        let built = if is_in_place { old.change(change) } else { old.rebuild(change).map(Some) };
-        built.map_err(|e| ArchiveError::damaged(Path::new(&path), e))
-    };
-    std::thread::scope(|scope| {
-        let one = &one;
-        let threads: Vec<_> =
-            current.indices.iter().map(|(kind, old)| (kind, scope.spawn(move || one(kind, old)))).collect();
-        let mut built = BTreeMap::new();
-        for (kind, thread) in threads {
-            let index = thread.join().unwrap_or_else(|e| std::panic::resume_unwind(e))?;
-            built.extend(index.map(|it| (kind.clone(), it)));
+    if let Scope::Sources(_, held) = &replacement.scope {
+        for stanza in held.values().chain(replacement.entries.values()).flatten() {
+            let source = stanza.key.source();
+            record.pool.extend(stanza.files().into_iter().map(|it| (it.path, source.to_owned())));
         }
-        Ok(built)
-    })
+        let paths = replacement.paths.iter();
+        record.pool.extend(paths.map(|(path, source)| (path.clone(), source.to_string())));
+    }
+    record
 }
 
 /// Returns the files of the next `Release`: those of the new indices, and of the others as they were.
-fn list(suite: &SuiteSpec, previous: Option<&Release>, built: &BTreeMap<Kind, Built>) -> Vec<Listed> {
+fn list(current: &Current<'_>, built: &BTreeMap<IndexPath, Built>) -> Vec<Listed> {
     let mut listed = Vec::new();
-    for kind in Kind::of(suite) {
-        let path = format!("{}/{}", suite.component, kind.path());
-        let sum = |ending: &str| -> Option<Sum> {
-            match (built.get(&kind), ending) {
-                (Some(index), "") => Some(index.text.clone()),
-                (Some(index), ".gz") => Some(index.gz_sum.clone()),
-                (Some(index), _) => Some(index.xz_sum.clone()),
-                (None, ending) => previous?.index(&kind, ending).map(|it| it.sum.clone()),
-            }
-        };
-        for ending in ["", ".gz", ".xz"] {
-            listed.extend(sum(ending).map(|sum| Listed { path: format!("{path}{ending}"), sum }));
+    let paths: BTreeSet<&IndexPath> = current.paths.iter().chain(built.keys()).collect();
+    for path in paths {
+        for ending in std::iter::once("").chain(Compression::ALL.map(Compression::ending)) {
+            let sum = match built.get(path) {
+                Some(index) => index.sum(ending),
+                None => current.release.as_ref().and_then(|it| it.index(path, ending)).map(|it| &it.sum),
+            };
+            let file = |sum: &Sum| Listed { path: format!("{path}{ending}"), sum: sum.clone() };
+            listed.extend(sum.map(file));
         }
     }
     listed
@@ -275,7 +300,7 @@ fn stage(path: &Path, bytes: &[u8]) -> Result<NewFile, ArchiveError> {
 
 /// Gives the new file a later second than the old one has: HTTP compares times by the second, and a reader that
 /// asks for what is newer than what it has must be told of a second publication in the same second.
-fn keep_times_apart(old: &Path, new: &NewFile) -> Result<(), ArchiveError> {
+fn keep_times_apart(old: &Path, new: &mut NewFile) -> Result<(), ArchiveError> {
     let Ok(before) = old.metadata().and_then(|it| it.modified()) else { return Ok(()) };
     let seconds =
         |time: SystemTime| time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();

@@ -8,7 +8,7 @@ use std::io;
 use std::ops::Range;
 
 use sha2::digest::common::hazmat::{SerializableState, SerializedState};
-use sha2::{Digest, Sha256};
+use sha2::Sha256;
 
 use super::compression::Compression;
 use super::stanza::Key;
@@ -178,6 +178,14 @@ impl Table {
         std::iter::from_fn(move || rest.entry()).map(|it| it.key)
     }
 
+    /// Returns the keys of one package's name.
+    pub(super) fn named<'t>(&'t self, name: &'t str) -> impl Iterator<Item = KeyRef<'t>> {
+        let name = name.as_bytes();
+        let first = self.block_for(KeyRef { name, source: b"" });
+        let keys = (first..self.blocks.len()).flat_map(|it| self.keys(it));
+        keys.skip_while(move |it| it.name < name).take_while(move |it| it.name == name)
+    }
+
     /// Returns the key that a block begins with.
     pub(super) fn first(&self, block: usize) -> Option<KeyRef<'_>> {
         self.keys(block).next()
@@ -193,11 +201,6 @@ impl Table {
     /// Returns the place of a form in [`Block::forms`]; `None` if it is not known.
     pub(super) fn form(&self, compression: Compression) -> Option<usize> {
         self.forms.iter().position(|it| *it == compression)
-    }
-
-    /// Returns the bytes of all texts together.
-    pub(super) fn text_length(&self) -> u64 {
-        self.blocks.iter().map(|it| it.text.length).sum()
     }
 
     /// Writes it as bytes that end with their own sum.

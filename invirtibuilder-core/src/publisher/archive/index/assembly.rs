@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 use super::super::ArchiveError;
 use super::super::blocks::Part;
 use super::super::compression::{Compression, Encoded};
+use super::super::stanza::Key;
 use super::super::table::{Form, HashState, KeyRef, Span, Table};
 use super::super::texts::{self, Store};
 use super::copying::{Original, Output};
@@ -30,6 +31,8 @@ pub(in super::super) struct Built {
     pub(in super::super) text: Sum,
     /// The files by hash, in the order of the table's forms. They are written, and neither synced nor named.
     pub(in super::super) files: Vec<BuiltFile>,
+    /// Whether its texts are in another store than they were.
+    pub(in super::super) has_moved: bool,
 }
 
 /// One compressed form of an index to be published.
@@ -59,7 +62,7 @@ enum Piece {
     /// One that was there before.
     Old(usize),
     /// A new one: its text, and its entries' keys and lengths.
-    New { text: String, entries: Vec<(super::Key, usize)> },
+    New { text: String, entries: Vec<(Key, usize)> },
 }
 
 /// The text of the index to be published.
@@ -106,7 +109,8 @@ pub(super) fn assemble(
             }
         }
     }
-    Ok(Built { table, text: texts.sum, files })
+    let has_moved = table.store != old.table.store;
+    Ok(Built { table, text: texts.sum, files, has_moved })
 }
 
 fn piece(old: &Published, part: Part) -> Piece {

@@ -1,3 +1,5 @@
+use sha2::Digest as _;
+
 use super::*;
 
 fn table() -> Table {
@@ -39,6 +41,14 @@ fn a_block_tells_the_keys_and_lengths_of_its_entries() {
     assert_eq!(entries, [(Key::new("a", "a"), 3), (Key::new("c", "x"), 4)]);
     assert_eq!(table.all_keys().count(), 3);
     assert_eq!(table.entries(9).count(), 0);
+}
+
+#[test]
+fn the_keys_of_a_name_are_found() {
+    let table = table();
+    let found = |name| table.named(name).map(KeyRef::to_key).collect::<Vec<_>>();
+    assert_eq!([found("a"), found("c")], [[Key::new("a", "a")], [Key::new("c", "x")]]);
+    assert_eq!([found("0"), found("b"), found("z")], [const { Vec::new() }; 3]);
 }
 
 #[test]
