@@ -11,7 +11,7 @@ use crate::access::{Acl, Lists};
 use crate::names::{Architecture, BaseName, Component, PocketName, Principal, Suite};
 use crate::policy::PocketSpec;
 use crate::process::Limits;
-use crate::publisher::archive::{Descriptions, Upgrades};
+use crate::publisher::archive::{Compression, Descriptions, Upgrades};
 
 mod host;
 mod locate;
@@ -136,6 +136,8 @@ pub struct Publisher {
     pub descriptions: Descriptions,
     /// The component of packages with debugging symbols; `None` to leave them beside the others.
     pub debug: Option<Component>,
+    /// The compressed forms of its indices.
+    pub compression: Vec<Compression>,
 }
 
 /// What the `Release` file of a pocket's suite says, besides what all of them say.

@@ -4,6 +4,7 @@
 //! Never decides where something belongs.
 #![allow(clippy::disallowed_methods, reason = "this is the module that the ban on writing leads to")]
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -43,7 +44,8 @@ fn at<E: Into<io::Error>>(action: &'static str, path: &Path) -> impl FnOnce(E) -
 /// [`NewFile::commit`]. Dropped without that, it is removed.
 #[derive(Debug)]
 pub struct NewFile {
-    file: File,
+    /// `None` once it is closed.
+    file: Option<File>,
     staged: PathBuf,
     path: PathBuf,
     synced: bool,
@@ -61,7 +63,7 @@ impl NewFile {
         let staged = staging_name(path)?;
         let file = File::options().write(true).create_new(true).mode(mode).open(&staged);
         Ok(Self {
-            file: file.map_err(at("create", &staged))?,
+            file: Some(file.map_err(at("create", &staged))?),
             staged,
             path: path.to_owned(),
             synced: false,
@@ -119,27 +121,39 @@ impl NewFile {
     /// Sets the time of the last change that readers will see, in whole seconds where the file system keeps no more.
     pub fn set_modified(&mut self, time: std::time::SystemTime) -> Result<()> {
         self.synced = false;
-        self.file.set_modified(time).map_err(at("set the time of", &self.staged))
+        self.opened().and_then(|it| it.set_modified(time)).map_err(at("set the time of", &self.staged))
     }
 
     /// Syncs what was written so far.
     pub fn sync(&mut self) -> Result<()> {
         if !self.synced {
-            self.file.flush().and_then(|()| self.file.sync_all()).map_err(at("sync", &self.staged))?;
+            self.opened().and_then(File::sync_all).map_err(at("sync", &self.staged))?;
             self.synced = true;
         }
         Ok(())
+    }
+
+    /// Ends writing, and keeps no descriptor: for those who begin thousands of files.
+    pub fn close(&mut self) {
+        self.file = None;
+    }
+
+    fn opened(&mut self) -> io::Result<&File> {
+        if self.file.is_none() {
+            self.file = Some(File::open(&self.staged)?);
+        }
+        self.file.as_ref().ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 }
 
 impl Write for NewFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.synced = false;
-        self.file.write(bytes)
+        self.file.as_mut().ok_or(io::ErrorKind::BrokenPipe)?.write(bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
+        Ok(())
     }
 }
 
@@ -164,21 +178,38 @@ pub fn commit_all(mut files: Vec<NewFile>) -> Result<()> {
 
 /// Syncs what was written to several files, side by side.
 pub fn sync_all(files: &mut [NewFile]) -> Result<()> {
-    /// With more files than this it is cheaper to sync all of their file systems.
-    const MANY: usize = 64;
-    let mut files: Vec<&mut NewFile> = files.iter_mut().filter(|it| !it.synced).collect();
-    if files.len() > MANY {
-        let mut systems = std::collections::BTreeSet::new();
-        for file in &files {
-            let device = file.file.metadata().map_err(at("look at", &file.staged))?.dev();
-            if systems.insert(device) {
-                rustix::fs::syncfs(&file.file).map_err(at("sync the file system of", &file.staged))?;
-            }
-        }
-        files.iter_mut().for_each(|it| it.synced = true);
-        return Ok(());
+    let files: Vec<&mut NewFile> = files.iter_mut().filter(|it| !it.synced).collect();
+    if files.len() <= MANY {
+        return side_by_side(files, NewFile::sync);
     }
-    side_by_side(files, NewFile::sync)
+    sync_file_systems(&files.iter().map(|it| parent(&it.path)).collect())?;
+    for file in files {
+        file.synced = true;
+    }
+    Ok(())
+}
+
+/// Syncs the names in several directories, side by side.
+pub fn sync_directories(directories: &BTreeSet<PathBuf>) -> Result<()> {
+    if directories.len() > MANY {
+        return sync_file_systems(directories);
+    }
+    side_by_side(directories.iter().collect(), |it| sync_directory(it))
+}
+
+/// With more things to sync than this it is cheaper to sync the whole file systems that they are on.
+const MANY: usize = 64;
+
+/// Syncs all that is on the file systems of some directories.
+fn sync_file_systems(directories: &BTreeSet<PathBuf>) -> Result<()> {
+    let mut systems = BTreeSet::new();
+    for path in directories {
+        let directory = File::open(path).map_err(at("open", path))?;
+        if systems.insert(directory.metadata().map_err(at("look at", path))?.dev()) {
+            rustix::fs::syncfs(&directory).map_err(at("sync the file system of", path))?;
+        }
+    }
+    Ok(())
 }
 
 /// Does something that waits for the disk with several things at the same time.
@@ -233,8 +264,7 @@ pub fn remove_all<'a>(paths: impl Iterator<Item = &'a Path> + Clone) -> Result<(
 }
 
 fn sync_parents<'a>(paths: impl Iterator<Item = &'a Path>) -> Result<()> {
-    let directories: std::collections::BTreeSet<PathBuf> = paths.map(parent).collect();
-    side_by_side(directories.iter().collect(), |it| sync_directory(it))
+    sync_directories(&paths.map(parent).collect())
 }
 
 /// Writes a file, replacing what was there.
@@ -299,18 +329,26 @@ pub fn link(from: &Path, to: &Path) -> Result<()> {
 
 /// Makes a directory and those above it that are missing. Does nothing if it is there.
 pub fn create_directory(path: &Path) -> Result<()> {
+    sync_directories(&create_directory_unsynced(path)?)
+}
+
+/// Makes a directory as [`create_directory`] does, and returns the directories that have new names in them: the
+/// caller syncs them by [`sync_directories`] before it tells anybody.
+pub fn create_directory_unsynced(path: &Path) -> Result<BTreeSet<PathBuf>> {
     if path.is_dir() {
-        return Ok(());
+        return Ok(BTreeSet::new());
     }
     let above = parent(path);
+    let mut changed = BTreeSet::new();
     if above != path && !above.as_os_str().is_empty() {
-        create_directory(&above)?;
+        changed = create_directory_unsynced(&above)?;
     }
     match fs::create_dir(path) {
-        Err(e) if e.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
-        Err(e) => Err(at("create the directory", path)(e)),
-        Ok(()) => sync_directory(&above),
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => (),
+        Err(e) => return Err(at("create the directory", path)(e)),
+        Ok(()) => drop(changed.insert(above)),
     }
+    Ok(changed)
 }
 
 /// Removes a file. Does nothing if there is none.

@@ -55,7 +55,7 @@ fn run(size: usize, rounds: usize, only: &[String]) -> Result<(), BoxError> {
     for number in 0..size {
         Package::write(&packages, &Package::name(number), "1.0")?;
     }
-    let plan = Plan { packages, size, rounds, key, root };
+    let plan = Plan { root, packages, size, rounds, key };
     let version = |kind: &str, at: usize| {
         let name = Package::name(at * 7919 % size);
         Package::write(&plan.root.join(format!("{kind}-{at}")), &name, &format!("2.{at}"))
@@ -84,11 +84,14 @@ fn run(size: usize, rounds: usize, only: &[String]) -> Result<(), BoxError> {
 
 fn print(size: usize, measured: &[Measured]) {
     println!("{size} source packages");
-    println!("{:<32} {:>9} {:>9} {:>9} {:>9}  times ours", "", "bulk s", "publish s", "copy s", "peak MiB");
+    println!(
+        "{:<32} {:>9} {:>9} {:>9} {:>9} {:>9}  times ours",
+        "", "bulk s", "publish s", "cpu s", "copy s", "peak MiB"
+    );
     for it in measured {
-        let seconds = [it.bulk, it.publish, it.copy].map(|it| it.as_secs_f64());
-        let [bulk, publish, copy] = seconds;
-        print!("{:<32} {bulk:>9.2} {publish:>9.4} {copy:>9.4} {:>9}", it.name, it.memory / 1024);
+        let seconds = [it.bulk, it.publish, it.cpu, it.copy].map(|it| it.as_secs_f64());
+        let [bulk, publish, cpu, copy] = seconds;
+        print!("{:<32} {bulk:>9.2} {publish:>9.4} {cpu:>9.4} {copy:>9.4} {:>9}", it.name, it.memory / 1024);
         // Like with like: the one that makes the same forms, or else the plain one.
         for ours in measured.iter().filter(|it| it.name.starts_with("ours")) {
             if !it.name.starts_with("ours") {

@@ -64,32 +64,51 @@ pub(crate) struct Measured {
     pub(crate) bulk: Duration,
     pub(crate) publish: Duration,
     pub(crate) copy: Duration,
+    /// The processor's time of a publication.
+    pub(crate) cpu: Duration,
     /// The most memory that a process of one publication had, in KiB.
     pub(crate) memory: u64,
     pub(crate) more: Option<String>,
 }
 
 /// Measures archives side by side: in each round each of them once.
-pub(crate) fn measure(plan: &Plan, peers: &[Box<dyn Peer>], round: &Round) -> Result<Vec<Measured>, BoxError> {
+pub(crate) fn measure(
+    plan: &Plan,
+    peers: &[Box<dyn Peer>],
+    round: &Round,
+) -> Result<Vec<Measured>, BoxError> {
     let bulks = peers.iter().map(|it| it.fill(plan)).collect::<Result<Vec<_>, _>>()?;
-    let mut times = vec![(Vec::new(), Vec::new()); peers.len()];
+    let mut times = vec![(Vec::new(), Vec::new(), Duration::ZERO); peers.len()];
     for package in &round.packages {
-        for (peer, (publish, copy)) in peers.iter().zip(&mut times) {
+        for (peer, (publish, copy, cpu)) in peers.iter().zip(&mut times) {
+            let before = cpu_of_children()?;
             publish.push(timed(peer.publish(plan, package)?)?);
+            *cpu += cpu_of_children()?.saturating_sub(before);
             copy.push(timed(peer.copy(plan, package)?)?);
         }
     }
     let mut measured = Vec::new();
-    for ((peer, bulk), (mut publish, mut copy)) in peers.iter().zip(bulks).zip(times) {
+    for ((peer, bulk), (mut publish, mut copy, cpu)) in peers.iter().zip(bulks).zip(times) {
         let mut memory = 0;
         for command in peer.publish(plan, round.again.first().ok_or("there is no package")?)? {
             memory = memory.max(peak(&command)?);
         }
         let more = peer.more(plan, round)?;
         let (publish, copy) = (median(&mut publish), median(&mut copy));
-        measured.push(Measured { name: peer.name(), bulk, publish, copy, memory, more });
+        let cpu = cpu / u32::try_from(round.packages.len().max(1))?;
+        measured.push(Measured { name: peer.name(), bulk, publish, copy, cpu, memory, more });
     }
     Ok(measured)
+}
+
+/// Returns the processor's time that ended children had (`proc_pid_stat(5)`).
+fn cpu_of_children() -> Result<Duration, BoxError> {
+    /// Ticks are hundredths of a second on all machines that Debian runs on.
+    const TICK: u64 = 10;
+    let stat = std::fs::read_to_string("/proc/self/stat")?;
+    let after = stat.rsplit_once(')').ok_or("/proc/self/stat has no name")?.1;
+    let ticks = after.split_whitespace().skip(13).take(2).map(str::parse::<u64>).sum::<Result<u64, _>>()?;
+    Ok(Duration::from_millis(ticks * TICK))
 }
 
 fn timed(commands: Vec<Command>) -> Result<Duration, BoxError> {
@@ -123,7 +142,7 @@ pub(crate) fn expect(command: &mut Command) -> Result<String, BoxError> {
     }
     let errors = String::from_utf8_lossy(&output.stderr);
     let errors: String = errors.chars().take(2000).collect();
-    Err(format!("{:?}: {}: {errors}", command.get_program(), output.status).into())
+    Err(format!("{}: {}: {errors}", command.get_program().display(), output.status).into())
 }
 
 pub(crate) fn median(times: &mut [Duration]) -> Duration {

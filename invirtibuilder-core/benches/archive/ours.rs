@@ -124,7 +124,9 @@ pub(crate) fn child(arguments: &[String]) -> Result<(), BoxError> {
     prepare.in_scope(|| archive.prepare())?;
     match (what.as_str(), rest) {
         ("fill", [packages, count]) => {
-            let next = |number| built(&Path::new(packages).join(Package::name(number)), &Package::name(number), "1.0");
+            let next = |number| {
+                built(&Path::new(packages).join(Package::name(number)), &Package::name(number), "1.0")
+            };
             let all = (0..count.parse()?).map(|it| next(it).map_err(PublishError::Backend));
             archive.publish_all(&unstable().suite, all)?;
         }
@@ -147,7 +149,8 @@ pub(crate) fn child(arguments: &[String]) -> Result<(), BoxError> {
 }
 
 fn built(directory: &Path, name: &str, version: &str) -> Result<BuildArtifacts, BoxError> {
-    let package = Package { name: name.to_owned(), version: version.to_owned(), directory: directory.to_owned() };
+    let package =
+        Package { name: name.to_owned(), version: version.to_owned(), directory: directory.to_owned() };
     let plan = Sample::new(name, version, "").plan(&unstable());
     let source = SourcePackage::for_tests(plan, &package.dsc())?;
     Ok(BuildArtifacts::for_tests(source, &[package.changes()])?)
@@ -171,7 +174,7 @@ fn floor(root: &Path, signer: &GpgOnDemand) -> Result<(), BoxError> {
     let texts: u64 = release
         .lines()
         .filter_map(|it| it.strip_prefix(' '))
-        .filter(|it| !it.ends_with("z"))
+        .filter(|it| !it.ends_with(['z', 't']))
         .filter_map(|it| it.split(' ').nth(1)?.parse::<u64>().ok())
         .sum();
     let work = |path: &PathBuf, at: usize| -> Result<(), std::io::Error> {

@@ -40,7 +40,8 @@ impl Package {
 
     /// Writes its files.
     pub(crate) fn write(below: &Path, name: &str, version: &str) -> Result<Self, BoxError> {
-        let package = Self { name: name.to_owned(), version: version.to_owned(), directory: below.join(name) };
+        let package =
+            Self { name: name.to_owned(), version: version.to_owned(), directory: below.join(name) };
         std::fs::create_dir_all(&package.directory)?;
         let tarball = format!("{name}_{version}.tar.gz");
         let tree = tar(&[(&format!("{name}-{version}/README"), &format!("{name} {version}\n"))])?;
@@ -48,7 +49,7 @@ impl Package {
         let source = package.directory.join(&tarball);
         let dsc = format!(
             "Format: 3.0 (native)\nSource: {name}\nBinary: {name}, {name}-doc\nArchitecture: any all\nVersion: {version}\nMaintainer: The Maintainers of Many Packages <maintainers@example.org>\nUploaders: Somebody Else <somebody.else@example.org>\nHomepage: https://{name}.example.org/\nStandards-Version: 4.7.0\nVcs-Browser: https://git.example.org/debian/{name}\nBuild-Depends: debhelper-compat (= 13), libc6-dev, zlib1g-dev, pkg-config\nPackage-List:\n {name} deb misc optional arch=any\n {name}-doc deb doc optional arch=all\n{}",
-            sums(&[source.clone()], "")?
+            sums(std::slice::from_ref(&source), "")?
         );
         std::fs::write(package.dsc(), dsc)?;
         for (deb, (binary, architecture)) in
@@ -71,10 +72,11 @@ impl Package {
         let control = format!(
             "Package: {binary}\n{source}Version: {version}\nArchitecture: {architecture}\nMaintainer: The Maintainers of Many Packages <maintainers@example.org>\nInstalled-Size: 123\nDepends: libc6 (>= 2.34), libgcc-s1 (>= 3.0), zlib1g (>= 1:1.2.0), init-system-helpers (>= 1.51)\nSection: misc\nPriority: optional\nHomepage: https://{name}.example.org/\nDescription: the package {binary} of a benchmark\n Its description has a few lines of words, as they are common, so that the\n index has the size of an index of real packages.\n"
         );
-        let files: Vec<(String, &str)> = ["README", "copyright", "changelog.gz", "examples/one", "examples/two"]
-            .iter()
-            .map(|it| (format!("./usr/share/doc/{binary}/{it}"), "x\n"))
-            .collect();
+        let files: Vec<(String, &str)> =
+            ["README", "copyright", "changelog.gz", "examples/one", "examples/two"]
+                .iter()
+                .map(|it| (format!("./usr/share/doc/{binary}/{it}"), "x\n"))
+                .collect();
         let files: Vec<(&str, &str)> = files.iter().map(|it| (it.0.as_str(), it.1)).collect();
         let (control, data) = (gzip(&tar(&[("./control", &control)])?)?, gzip(&tar(&files)?)?);
         let mut archive = ar::Builder::new(Vec::new());

@@ -9,9 +9,6 @@ use invirtibuilder_core::error::BoxError;
 use crate::measure::{Peer, Plan, expect};
 use crate::packages::Package;
 
-/// How many files one command takes: less than an argument vector holds.
-const AT_ONCE: usize = 8000;
-
 /// Real reprepro.
 #[derive(Debug)]
 pub(crate) struct Reprepro {
@@ -47,20 +44,24 @@ impl Peer for Reprepro {
         std::fs::create_dir_all(self.root(plan).join("conf"))?;
         let suites = [suite("stable"), suite("unstable")].join("\n");
         std::fs::write(self.root(plan).join("conf/distributions"), suites)?;
-        let packages = plan.all();
-        let debs: Vec<PathBuf> = packages.iter().flat_map(Package::debs).collect();
-        let dscs: Vec<PathBuf> = packages.iter().map(Package::dsc).collect();
+        // The only command that takes several source packages (reprepro(1), processincoming).
+        let (incoming, temporary) = (self.root(plan).join("incoming"), self.root(plan).join("temporary"));
+        let rules = format!(
+            "Name: all\nIncomingDir: {}\nTempDir: {}\nAllow: unstable\n",
+            incoming.display(),
+            temporary.display()
+        );
+        std::fs::write(self.root(plan).join("conf/incoming"), rules)?;
+        std::fs::create_dir_all(&incoming)?;
+        std::fs::create_dir_all(&temporary)?;
+        for package in plan.all() {
+            for file in std::fs::read_dir(&package.directory)? {
+                let file = file?;
+                std::fs::hard_link(file.path(), incoming.join(file.file_name()))?;
+            }
+        }
         let begun = Instant::now();
-        for files in debs.chunks(AT_ONCE) {
-            expect(self.command(plan).args(["--export=silent-never", "includedeb", "unstable"]).args(files))?;
-        }
-        let chunks = dscs.len().div_ceil(AT_ONCE);
-        for (at, files) in dscs.chunks(AT_ONCE).enumerate() {
-            let export = if at + 1 == chunks { "--export=changed" } else { "--export=silent-never" };
-            expect(self.command(plan).args([export, "includedsc", "unstable"]).args(files))?;
-        }
-        // All in one where the last command did not see the binary packages change.
-        expect(self.command(plan).args(["export", "unstable"]))?;
+        expect(self.command(plan).args(["processincoming", "all"]))?;
         Ok(begun.elapsed())
     }
 
@@ -98,7 +99,10 @@ impl Aptly {
 
     fn publication(&self, plan: &Plan, what: &str) -> Command {
         let mut command = self.command(plan);
-        command.args(["publish", what, "-batch", "-acquire-by-hash"]);
+        command.args(["publish", what, "-batch"]);
+        if what == "repo" {
+            command.arg("-acquire-by-hash");
+        }
         if !self.all {
             command.args(["-skip-contents", "-skip-bz2"]);
         }
@@ -115,8 +119,10 @@ impl Peer for Aptly {
     fn fill(&self, plan: &Plan) -> Result<Duration, BoxError> {
         let root = self.root(plan);
         std::fs::create_dir_all(&root)?;
-        let configuration =
-            format!("{{\"rootDir\": \"{}\", \"architectures\": [\"amd64\", \"source\"], \"gpgProvider\": \"gpg\"}}", root.display());
+        let configuration = format!(
+            "{{\"rootDir\": \"{}\", \"architectures\": [\"amd64\", \"source\"], \"gpgProvider\": \"gpg\"}}",
+            root.display()
+        );
         std::fs::write(root.join("conf"), configuration)?;
         for suite in ["stable", "unstable"] {
             expect(self.command(plan).args(["repo", "create", suite]))?;

@@ -13,7 +13,7 @@ use crate::access::Lists;
 use crate::names::{BaseName, BranchName, Component, Principal};
 use crate::policy::PocketSpec;
 use crate::process::Limits;
-use crate::publisher::archive::Descriptions;
+use crate::publisher::archive::{Compression, Descriptions};
 
 /// Reads the configuration; `None` if something that has no default is not there. Then, as for everything else
 /// that is wrong, a problem is noted.
@@ -271,8 +271,12 @@ fn read_publisher(mut section: Section<'_>) -> Publisher {
     let contents = section.value("contents").and_then(|it| it.boolean()).unwrap_or(false);
     let descriptions = read_descriptions(&mut section);
     let debug = read_debug(&mut section);
+    let compression = section.value("compression").map_or_else(
+        || vec![Compression::Gz, Compression::Xz],
+        |value| not_empty(&value, value.list(), "a compression such as gz"),
+    );
     section.finish();
-    Publisher { key, origin, label, changelogs, contents, descriptions, debug }
+    Publisher { key, origin, label, changelogs, contents, descriptions, debug, compression }
 }
 
 fn read_descriptions(section: &mut Section<'_>) -> Descriptions {

@@ -114,7 +114,8 @@ impl Archive {
         if self.state.starts_with(&self.directory) {
             return Err(ArchiveError::Exposed { path: self.state.clone() });
         }
-        for directory in [&self.directory, &self.state, &self.state.join("tables"), &self.state.join("texts")] {
+        for directory in [&self.directory, &self.state, &self.state.join("tables"), &self.state.join("texts")]
+        {
             durable::create_directory(directory)?;
         }
         let _lock = self.lock()?;

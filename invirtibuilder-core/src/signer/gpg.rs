@@ -81,7 +81,8 @@ impl GpgSigner {
         Ok(Self {
             home: home.to_owned(),
             fingerprints: fingerprints.to_vec(),
-            public_key: String::from_utf8_lossy(&export(home, fingerprints, &["--armor"]).run()?).into_owned(),
+            public_key: String::from_utf8_lossy(&export(home, fingerprints, &["--armor"]).run()?)
+                .into_owned(),
             keyring: export(home, fingerprints, &[]).run()?,
         })
     }
@@ -108,7 +109,6 @@ impl GpgSigner {
             problem: "got no key; look there with `gpg --list-secret-keys`".to_owned(),
         })
     }
-
 }
 
 impl Signer for GpgSigner {
@@ -132,7 +132,8 @@ pub(super) fn begin(
     fingerprints: &[Fingerprint],
     keyring: Option<Vec<u8>>,
 ) -> Result<Box<dyn Signing>, SignError> {
-    let keyring = keyring.map_or_else(|| Keyring::Awaited(in_thread(export(home, fingerprints, &[]))), Keyring::Known);
+    let keyring =
+        keyring.map_or_else(|| Keyring::Awaited(in_thread(export(home, fingerprints, &[]))), Keyring::Known);
     let forms = [Form::Inline, Form::Detached].map(|it| Begun::new(home, fingerprints, it));
     let [inline, detached] = forms;
     let (home, fingerprints) = (home.to_owned(), fingerprints.to_vec());

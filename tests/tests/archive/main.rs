@@ -5,6 +5,7 @@
     reason = "these tests play the part of the outside world"
 )]
 
+mod formats;
 mod interruption;
 mod world;
 

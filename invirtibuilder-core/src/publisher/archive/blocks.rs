@@ -79,6 +79,7 @@ impl Cutter {
 
 /// Returns whether an entry always begins a block: a property of its key alone.
 pub(super) fn begins_block(key: KeyRef<'_>) -> bool {
-    let digest = Sha256::new().chain_update(key.name()).chain_update(" ").chain_update(key.source()).finalize();
+    let digest =
+        Sha256::new().chain_update(key.name()).chain_update(" ").chain_update(key.source()).finalize();
     digest.first().is_some_and(|it| it % ONE_IN == 0)
 }

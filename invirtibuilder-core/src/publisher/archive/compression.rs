@@ -255,7 +255,8 @@ mod tests {
             assert_eq!(compression.decode_all(&file).unwrap(), texts.concat(), "{compression}");
             let found: Vec<_> = compression.blocks(&file).unwrap();
             let found: Vec<_> = found.into_iter().map(|it| (it.unpadded, it.text)).collect();
-            let wanted: Vec<_> = blocks.iter().zip(texts).map(|(it, text)| (it.unpadded, text.to_vec())).collect();
+            let wanted: Vec<_> =
+                blocks.iter().zip(texts).map(|(it, text)| (it.unpadded, text.to_vec())).collect();
             assert!(found == wanted, "{compression}");
         }
     }
@@ -274,7 +275,8 @@ mod tests {
     fn a_file_that_was_cut_is_refused() {
         for compression in Compression::ALL {
             let block = compression.encode(b"some text\n").unwrap();
-            let file = [compression.header(), block.bytes, compression.trailer(&[(block.unpadded, 10)]).unwrap()];
+            let file =
+                [compression.header(), block.bytes, compression.trailer(&[(block.unpadded, 10)]).unwrap()];
             let file = file.concat();
             assert!(compression.blocks(&file[..file.len() - 3]).is_err(), "{compression}");
         }

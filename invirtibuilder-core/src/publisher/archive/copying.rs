@@ -45,7 +45,13 @@ impl Archive {
         }
         self.check_owners(&current, plan, &entries)?;
         let scope = Scope::Sources(BTreeSet::from([plan.package().clone()]), held);
-        let replacement = Replacement { scope, entries, files: Vec::new(), paths: BTreeMap::new() };
+        let replacement = Replacement {
+            scope,
+            entries,
+            files: Vec::new(),
+            paths: BTreeMap::new(),
+            directories: BTreeSet::new(),
+        };
         Ok(self.switch(&current, replacement)?)
     }
 }

@@ -1,6 +1,6 @@
 //! From what a suite is to what the configuration says that it should be.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::entries::{self, Entries};
 use super::release::{IndexPath, Kind, Release};
@@ -20,8 +20,13 @@ impl Archive {
             Some(release) => self.remade(suite, release)?,
             None => Entries::new(),
         };
-        let replacement =
-            Replacement { scope: Scope::Indices, entries, files: Vec::new(), paths: BTreeMap::new() };
+        let replacement = Replacement {
+            scope: Scope::Indices,
+            entries,
+            files: Vec::new(),
+            paths: BTreeMap::new(),
+            directories: BTreeSet::new(),
+        };
         self.switch(&current, replacement)
     }
 

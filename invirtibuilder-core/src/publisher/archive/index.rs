@@ -147,7 +147,11 @@ impl Published {
     ///
     /// # Errors
     /// The first of the files is not such an index, or a source is not known.
-    pub(super) fn recover(layout: Layout, files: IndexFiles, sources: &Sources) -> Result<Self, ArchiveError> {
+    pub(super) fn recover(
+        layout: Layout,
+        files: IndexFiles,
+        sources: &Sources,
+    ) -> Result<Self, ArchiveError> {
         let mut forms: Vec<FoundForm> = Vec::new();
         for (compression, file) in &files {
             match recovery::read_form(*compression, file) {
@@ -233,7 +237,8 @@ impl Published {
 
     /// Returns where a block begins in the file of a form, which has this place among the table's forms.
     fn offset(&self, compression: Compression, form: usize, block: usize) -> u64 {
-        let length = |it: &super::table::Block| it.forms.get(form).map_or(0, |it| compression.padded(it.unpadded));
+        let length =
+            |it: &super::table::Block| it.forms.get(form).map_or(0, |it| compression.padded(it.unpadded));
         compression.header().len() as u64 + self.table.blocks.iter().take(block).map(length).sum::<u64>()
     }
 

@@ -1,6 +1,7 @@
 //! From built packages to a suite's next indices: what may be published, and where its files lie.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
 use super::entries::{self, Entries};
 use super::pool::{self, Present, Upload};
@@ -50,19 +51,16 @@ impl Archive {
 
     /// Adds the built packages of several source packages to a suite, in one switch: readers see all or none.
     ///
-    /// Packages that are there already are passed over. `artifacts` is asked for the next when the one before is
-    /// in the pool, so not all of them need to be there at once.
+    /// Packages that are there already are passed over. `artifacts` is asked for the next when the files of the one
+    /// before are copied, so not all of them need to be there at once.
     ///
     /// # Errors
-    /// One of them, which is named, cannot be published, or comes twice. Then the suite is as it was; files that
-    /// reached the pool go when their time is over.
+    /// One of them, which is named, cannot be published, or comes twice. Then the archive is as it was.
     pub fn publish_all(
         &self,
         suite: &Suite,
         artifacts: impl IntoIterator<Item = Result<BuildArtifacts, PublishError>>,
     ) -> Result<(), PublishError> {
-        /// How many files wait to be synced together.
-        const BATCH: usize = 1000;
         let suite = self.suite(suite)?;
         let _lock = self.lock()?;
         let current = self.current(suite)?;
@@ -79,10 +77,6 @@ impl Archive {
             let arrival = Arrival::new(suite, &artifacts)?;
             if let Some(replacement) = self.replacement(&current, &arrival, held)? {
                 all.add(artifacts.plan(), replacement)?;
-            }
-            if all.files.len() >= BATCH {
-                self.records.stage_pool(&suite.suite, &all.paths)?.commit().map_err(ArchiveError::from)?;
-                durable::commit_all(std::mem::take(&mut all.files)).map_err(ArchiveError::from)?;
             }
         }
         match all.finish() {
@@ -140,14 +134,14 @@ impl Archive {
         let entries = moved(fresh, home, &directory);
         self.check_owners(current, plan, &entries)?;
         let path = self.directory.join(&directory);
-        durable::create_directory(&path).map_err(ArchiveError::from)?;
+        let mut directories = durable::create_directory_unsynced(&path).map_err(ArchiveError::from)?;
         let files = missing.into_iter().map(|it| pool::stage(&path, it)).collect::<Result<_, _>>()?;
         // A file that an interrupted publication left may have a name that was never synced.
-        durable::sync_directory(&path).map_err(ArchiveError::from)?;
+        directories.insert(path);
         let paths = uploads.iter().map(|it| format!("{directory}/{}", it.artifact.name));
         let paths = paths.map(|it| (it, plan.package().clone())).collect();
         let scope = Scope::Sources(BTreeSet::from([plan.package().clone()]), held);
-        Ok(Some(Replacement { scope, entries, files, paths }))
+        Ok(Some(Replacement { scope, entries, files, paths, directories }))
     }
 
     /// Refuses other bytes under a name that a suite serves for good.
@@ -228,13 +222,14 @@ struct Together {
     entries: Entries,
     files: Vec<NewFile>,
     paths: BTreeMap<String, PackageName>,
+    directories: BTreeSet<PathBuf>,
     /// Which source package has a binary package, by index.
     owners: BTreeMap<IndexPath, BTreeMap<String, PackageName>>,
 }
 
 impl Together {
     fn add(&mut self, plan: &BuildPlan, replacement: Replacement) -> Result<(), PublishError> {
-        let Replacement { scope, entries, files, paths } = replacement;
+        let Replacement { scope, entries, files, paths, directories } = replacement;
         if !self.sources.insert(plan.package().clone()) {
             return Err(conflict(plan, "it comes twice in one publication".to_owned()));
         }
@@ -254,15 +249,20 @@ impl Together {
                 self.held.entry(path).or_default().extend(stanzas);
             }
         }
-        self.files.extend(files);
+        let closed = |mut it: NewFile| {
+            it.close();
+            it
+        };
+        self.files.extend(files.into_iter().map(closed));
+        self.directories.extend(directories);
         self.paths.extend(paths);
         Ok(())
     }
 
     fn finish(self) -> Option<Replacement> {
-        let Self { sources, held, entries, files, paths, .. } = self;
+        let Self { sources, held, entries, files, paths, directories, .. } = self;
         let scope = Scope::Sources(sources, held);
-        (!entries.is_empty()).then_some(Replacement { scope, entries, files, paths })
+        (!entries.is_empty()).then_some(Replacement { scope, entries, files, paths, directories })
     }
 }
 

@@ -12,7 +12,6 @@ use jiff::Timestamp;
 
 use super::ArchiveError;
 use crate::durable::{self, NewFile};
-use crate::names::{PackageName, Suite};
 
 /// What is kept for readers that hold an older index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,16 +93,6 @@ impl Records {
         let mut file = NewFile::create(&path)?;
         file.write_all(record.to_text().as_bytes()).map_err(ArchiveError::write(&path))?;
         Ok(file)
-    }
-
-    /// Begins the record of files that are about to reach the pool before the publication that they are for.
-    pub(super) fn stage_pool(
-        &self,
-        suite: &Suite,
-        paths: &BTreeMap<String, PackageName>,
-    ) -> Result<NewFile, ArchiveError> {
-        let pool = paths.iter().map(|(path, source)| (path.clone(), source.to_string())).collect();
-        self.stage(suite.as_str(), Timestamp::now(), &Record { pool, ..Record::default() })
     }
 
     /// Returns the records of a suite that need not be kept any longer, the oldest first.

@@ -31,6 +31,8 @@ pub(super) struct Replacement {
     pub(super) files: Vec<NewFile>,
     /// Their paths, and those of files that are there already, with the source package that each is of.
     pub(super) paths: BTreeMap<String, PackageName>,
+    /// Directories of the pool whose names are not synced.
+    pub(super) directories: BTreeSet<PathBuf>,
 }
 
 /// What the entries of a replacement take the place of.
@@ -80,11 +82,7 @@ impl Archive {
     }
 
     /// Replaces what a suite serves of some source packages. The caller holds the lock.
-    pub(super) fn switch(
-        &self,
-        current: &Current<'_>,
-        replacement: Replacement,
-    ) -> Result<(), ArchiveError> {
+    pub(super) fn switch(&self, current: &Current<'_>, replacement: Replacement) -> Result<(), ArchiveError> {
         // The signer starts while the indices are made: that takes it as long.
         let signing = self.signer.begin()?;
         let suite = current.suite;
@@ -118,7 +116,10 @@ impl Archive {
                 let _span = tracing::debug_span!("sign").entered();
                 signing.finish(&text)
             });
-            let synced = tracing::debug_span!("sync").in_scope(|| durable::sync_all(&mut first));
+            let synced = tracing::debug_span!("sync").in_scope(|| {
+                durable::sync_directories(&replacement.directories)?;
+                durable::sync_all(&mut first)
+            });
             let signed = signed.join().unwrap_or_else(|e| std::panic::resume_unwind(e))?;
             for (name, table) in &tables {
                 durable::note(&self.table_path(name), &table.to_bytes())?;
@@ -141,10 +142,10 @@ impl Archive {
         for (name, table) in tables {
             self.remember(&name, &table);
         }
-        let expired = self.expire(&suite.suite, now).and_then(|()| match have_moved {
-            true => self.stores.remove_unused(&self.state.join("tables")),
-            false => Ok(()),
-        });
+        let mut expired = self.expire(&suite.suite, now);
+        if have_moved {
+            expired = expired.and(self.stores.remove_unused(&self.state.join("tables")));
+        }
         if let Err(error) = expired {
             let error: &dyn std::error::Error = &error;
             tracing::warn!(error, "superseded files were not removed; the next publication tries again");

@@ -7,8 +7,8 @@
 use std::io;
 use std::ops::Range;
 
-use sha2::digest::common::hazmat::{SerializableState, SerializedState};
 use sha2::Sha256;
+use sha2::digest::common::hazmat::{SerializableState, SerializedState};
 
 use super::compression::Compression;
 use super::stanza::Key;

@@ -40,7 +40,13 @@ impl Stores {
         if size > 2 * length + SLACK {
             return None;
         }
-        Some(Store { id, reading: File::open(&path).ok()?, adding: durable::append(&path).ok()?, stores: self, path })
+        Some(Store {
+            id,
+            reading: File::open(&path).ok()?,
+            adding: durable::append(&path).ok()?,
+            stores: self,
+            path,
+        })
     }
 
     /// Opens a store only for reading; `None` if it is lost.

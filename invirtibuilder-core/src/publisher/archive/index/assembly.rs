@@ -149,7 +149,8 @@ fn hash_texts(old: &Published, pieces: &[Piece], place: Workplace<'_>) -> Result
         }
         match piece {
             Piece::Old(number) => {
-                let block = old.table.blocks.get(*number).ok_or_else(|| old.bad("is shorter than its table"))?;
+                let block =
+                    old.table.blocks.get(*number).ok_or_else(|| old.bad("is shorter than its table"))?;
                 if is_prefix {
                     // Up to the first change the text is what it was, and so is its hash.
                     blocks.push((block.text, block.state.clone()));

@@ -89,7 +89,9 @@ fn read_entries(layout: Layout, text: &str, sources: &Sources) -> Result<Vec<Sta
     match layout {
         Layout::Paragraphs => Ok(paragraphs(text).collect()),
         Layout::Descriptions => split(text)
-            .map(|it| Ok(Stanza { key: key(field(it, "Package").unwrap_or_default())?, text: format!("{it}\n") }))
+            .map(|it| {
+                Ok(Stanza { key: key(field(it, "Package").unwrap_or_default())?, text: format!("{it}\n") })
+            })
             .collect(),
         Layout::Lines => {
             let mut entries: Vec<Stanza> = Vec::new();

@@ -72,7 +72,9 @@ fn stanza(name: &str, source: &str, version: u32) -> Stanza {
 }
 
 fn lines(name: &str, source: &str, version: u32) -> Stanza {
-    let text = (0..30).map(|it| format!("usr/share/{name}/{version}/a file {it} misc/{name}\n")).collect();
+    let lines: Vec<String> =
+        (0..30).map(|it| format!("usr/share/{name}/{version}/a file {it} misc/{name}\n")).collect();
+    let text = lines.concat();
     Stanza { key: Key::new(name, source), text }
 }
 
