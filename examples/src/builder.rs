@@ -5,6 +5,7 @@
 //!
 //! The contract of [`Builder`] is met in the places that are marked with its words in quotation marks.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,6 +13,7 @@ use std::time::Duration;
 use invirtibuilder_core::builder::{Builder, Target};
 use invirtibuilder_core::durable;
 use invirtibuilder_core::error::{BoxError, BuildError};
+use invirtibuilder_core::names::{Architecture, BaseName, PackageName};
 use invirtibuilder_core::process::{Command, Limits, ProcessError};
 use invirtibuilder_core::states::SourcePackage;
 use invirtibuilder_core::stop::Interrupt;
@@ -43,6 +45,11 @@ impl Builder for DataBuilder {
         let changes = result.map_err(|e| e.into_build_error(source))?;
         removed.map_err(|e| BuildError::Backend(e.into()))?;
         Ok(changes)
+    }
+
+    /// There is no base that a package could replace a part of.
+    fn protected(&self, _: &BaseName, _: &Architecture) -> Result<BTreeSet<PackageName>, BuildError> {
+        Ok(BTreeSet::new())
     }
 
     /// Does nothing: a build of a dead worker leaves files only in its job's workspace, which the pipeline empties

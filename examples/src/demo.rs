@@ -16,7 +16,7 @@ use invirtibuilder_core::exporter::native::{NativeExporter, TreeLimits};
 use invirtibuilder_core::hooks::{Announce, Event};
 use invirtibuilder_core::job::{Job, Outcome, Request, Stage};
 use invirtibuilder_core::names::{CommitId, PackageName, PocketName, Principal};
-use invirtibuilder_core::pipeline::{Gate, Observer, Pipeline};
+use invirtibuilder_core::pipeline::{Gate, MAX_RESULTS, Observer, Pipeline};
 use invirtibuilder_core::pocket::Pocket;
 use invirtibuilder_core::pocket::git::{GitSite, Tagger};
 use invirtibuilder_core::policy::{Access, PocketSpec, Policy};
@@ -105,6 +105,7 @@ impl Site {
             publisher: Arc::<FlatArchive>::clone(&archive),
             announcer: Arc::new(Nobody),
             logs: root.join("logs"),
+            max_results: MAX_RESULTS,
         };
         Ok(Self { queue: DirectoryQueue::open(&root.join("queue"))?, pipeline, archive })
     }

@@ -85,6 +85,14 @@ impl FlatArchive {
                 problem: "it serves other files under this version".to_owned(),
             });
         }
+        // "Both refuse a binary package whose name the suite serves from another source package": here, with
+        // everybody else waiting, nobody can take the name in between.
+        for (binary, sources) in served.owners(&fresh.names()) {
+            if let Some(owner) = sources.into_iter().find(|it| it != plan.package()) {
+                let (suite, package) = (plan.suite().clone(), plan.package().clone());
+                return Err(PublishError::Owned { suite, package, binary, owner });
+            }
+        }
         // Its generations come and go, so nobody is told their numbers.
         self.switch(plan.suite(), &served.with(plan.package(), fresh)).map_err(backend).map(|()| None)
     }

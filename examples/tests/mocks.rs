@@ -7,8 +7,8 @@ use invirtibuilder_core::job::{Job, Outcome, Stage};
 use invirtibuilder_core::memory::Lab;
 use invirtibuilder_core::pipeline::{Observer, Pipeline, Turn};
 use invirtibuilder_core::pocket::{MockPocket, Pocket};
-use invirtibuilder_core::policy::{CommitState, Held, Policy, Relation, Survey, Verdict};
-use invirtibuilder_core::publisher::MockPublisher;
+use invirtibuilder_core::policy::{CommitState, Declaration, Held, Policy, Relation, Survey, Verdict};
+use invirtibuilder_core::publisher::{MockPublisher, Owners};
 use invirtibuilder_core::queue::Queue;
 use invirtibuilder_core::stop::Stop;
 
@@ -70,7 +70,7 @@ fn an_archive_that_refuses_keeps_git_from_being_told() -> Result<(), BoxError> {
         Ok(Survey {
             commit: CommitState::Present,
             changelog: Some(Ok((package.clone(), "1.0".parse().expect("a version")))),
-            control: Some(Ok(package.clone())),
+            control: Some(Ok(Declaration::of_one(package.clone()))),
             relation: Relation::New,
             heads: [].into(),
             tagged: None,
@@ -79,6 +79,7 @@ fn an_archive_that_refuses_keeps_git_from_being_told() -> Result<(), BoxError> {
     pocket.expect_record().never();
     let mut publisher = MockPublisher::new();
     publisher.expect_held().returning(|_, _| Ok(None));
+    publisher.expect_owners().returning(|_, _| Ok(Owners::new()));
     publisher.expect_publish().once().returning(|artifacts| {
         let plan = artifacts.plan();
         Err(PublishError::Unfit {

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use invirtibuilder_core::access::{Acl, Member};
 use invirtibuilder_core::config::{Config, Host};
 use invirtibuilder_core::job::{Job, Outcome, Stage};
 use invirtibuilder_core::memory::{Memory, MemoryBuilder};
@@ -95,7 +96,10 @@ impl Bench {
         // A builder that takes no time, so that everything else is what is measured.
         let site = site.with_builder(Box::new(MemoryBuilder(Memory::new().unwrap())));
         let principal = site.config().acls.values().find_map(|acl| match acl {
-            invirtibuilder_core::access::Acl::Principals(it) => it.first().cloned(),
+            Acl::Members(members) => members.iter().find_map(|it| match it {
+                Member::Principal(it) => Some(it.clone()),
+                _ => None,
+            }),
             _ => None,
         });
         let principal = principal.unwrap();

@@ -12,6 +12,7 @@ mod git_hook;
 mod history;
 mod init;
 mod log;
+mod may;
 mod pocket;
 mod repo;
 mod retry;
@@ -40,6 +41,7 @@ pub(crate) enum Command {
     History(history::Arguments),
     #[command(subcommand)]
     Pocket(pocket::Command),
+    May(may::Arguments),
     Verify(verify::Arguments),
     #[command(subcommand)]
     Archive(archive::Command),
@@ -61,6 +63,7 @@ pub(crate) fn run(command: Command, context: &Context) -> Answer {
         Command::Retry(arguments) => retry::run(&arguments, context),
         Command::History(arguments) => history::run(&arguments, context),
         Command::Pocket(command) => pocket::run(command, context),
+        Command::May(arguments) => may::run(&arguments, context),
         Command::Verify(arguments) => verify::run(&arguments, context),
         Command::Archive(command) => archive::run(command, context),
         Command::GitHook(command) => git_hook::run(command, context),

@@ -6,12 +6,13 @@ pub mod sbuild;
 pub mod scratch;
 pub mod walls;
 
+use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use crate::error::BuildError;
-use crate::names::{Architecture, BaseName};
+use crate::names::{Architecture, BaseName, PackageName};
 use crate::states::SourcePackage;
 use crate::stop::Interrupt;
 
@@ -36,6 +37,14 @@ pub trait Builder: Debug + Send + Sync {
         log: &mut (dyn Write + Send + 'a),
         interrupt: &(dyn Interrupt + 'a),
     ) -> Result<PathBuf, BuildError>;
+    /// Returns the packages that every build begins with, whatever it declares: those of the base. The output gate
+    /// lets nothing replace them that a pocket does not name. Empty where the builder has no base, or has not made
+    /// this one yet; after a build in it, it is known.
+    fn protected(
+        &self,
+        base: &BaseName,
+        architecture: &Architecture,
+    ) -> Result<BTreeSet<PackageName>, BuildError>;
     /// Removes what builds of dead workers left behind. Called before the first build.
     fn clean_up(&self) -> Result<(), BuildError>;
 }

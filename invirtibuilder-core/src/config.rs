@@ -8,12 +8,15 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::access::{Acl, Lists};
-use crate::names::{Architecture, BaseName, Component, PocketName, Principal, Suite};
+use crate::names::{Architecture, BaseName, Component, PackageName, PocketName, Principal, Suite};
 use crate::policy::PocketSpec;
 use crate::process::Limits;
 use crate::publisher::archive::{Compression, Descriptions, Upgrades};
+use crate::signer::SigningKey;
 
+mod acls;
 mod host;
+mod keys;
 mod locate;
 mod pockets;
 mod render;
@@ -116,14 +119,17 @@ pub struct Builder {
     pub user: Option<String>,
     /// What one build may use.
     pub limits: Limits,
+    /// How many bytes the results of one job may have together.
+    pub results: u64,
 }
 
 /// How the archive is published.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Publisher {
-    /// The fingerprint of the key that signs it, 40 or 64 upper-case hexadecimal digits; `None` if the
-    /// configuration names none.
-    pub key: Option<String>,
+    /// The keys that sign it, each of them every time; empty if the configuration names none.
+    pub keys: Vec<SigningKey>,
+    /// The name of the package that gives clients the public keys.
+    pub keyring_package: PackageName,
     /// The `Origin` of its Release files.
     pub origin: String,
     /// The `Label` of its Release files.

@@ -2,27 +2,25 @@
 //!
 //! Reads files, hashes them, and believes nothing that it has not checked. Never writes.
 
-use std::fs::File;
 use std::io::Read;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-
-use md5::Md5;
-use sha1::Sha1;
-use sha2::{Digest, Sha256};
 
 use crate::error::VerifyError;
 use crate::job::Artifact;
 use crate::names::{FileName, PackageName, Version};
+use crate::policy::{Declaration, DeclaredBinary, PackageType};
 
 mod binary;
 mod changes;
 mod contents;
+mod hashing;
 mod source;
 
 pub use binary::BinaryControl;
 pub use changes::Changes;
 pub(crate) use contents::list_files;
+pub(crate) use hashing::hash_file;
+use hashing::{hash_open, open_regular};
 pub use source::SourceControl;
 
 /// The control files of packages are small; what is longer than this many bytes is not one.
@@ -65,11 +63,11 @@ pub fn read_changelog(bytes: &[u8]) -> Result<(PackageName, Version), String> {
     Ok((package, version))
 }
 
-/// Reads the name of the source package from a `debian/control` (deb-src-control(5)).
+/// Reads what a `debian/control` declares (deb-src-control(5)).
 ///
 /// # Errors
 /// What is wrong with it, and what to do.
-pub fn read_control(bytes: &[u8]) -> Result<PackageName, String> {
+pub fn read_control(bytes: &[u8]) -> Result<Declaration, String> {
     if bytes.len() as u64 > MAX_CONTROL_BYTES {
         return Err(format!("it is longer than {MAX_CONTROL_BYTES} bytes; shorten it"));
     }
@@ -80,10 +78,45 @@ pub fn read_control(bytes: &[u8]) -> Result<PackageName, String> {
     let Some(source) = control.source().and_then(|it| it.name()) else {
         return Err("it has no Source field in its first paragraph (deb-src-control(5))".to_owned());
     };
-    if control.binaries().next().is_none() {
+    let source = source.parse().map_err(|e| format!("{e}"))?;
+    let binaries = control.binaries().map(|it| read_binary(&it)).collect::<Result<Vec<_>, _>>()?;
+    if binaries.is_empty() {
         return Err("it has no paragraph of a binary package (deb-src-control(5))".to_owned());
     }
-    source.parse().map_err(|e| format!("{e}"))
+    Ok(Declaration { source, binaries })
+}
+
+/// Reads the paragraph of a binary package in a `debian/control`.
+fn read_binary(binary: &debian_control::lossless::Binary) -> Result<DeclaredBinary, String> {
+    let paragraph = binary.as_deb822();
+    let package: PackageName =
+        paragraph.get("Package").unwrap_or_default().trim().parse().map_err(|e| format!("{e}"))?;
+    let field = paragraph.get("Architecture").unwrap_or_default();
+    let architectures = field.split_whitespace().map(str::parse).collect::<Result<Vec<_>, _>>();
+    let architectures = architectures.map_err(|e| format!("in the paragraph of {package}, {e}"))?;
+    if architectures.is_empty() {
+        return Err(format!(
+            "the paragraph of {package} has no Architecture; write `Architecture: any`, or `all` (deb-src-control(5))"
+        ));
+    }
+    // Before dpkg 1.15.7 knew the field, it was written as one that the user defines.
+    let written = |key: &String| {
+        let key = key.to_ascii_lowercase();
+        let own = key.strip_prefix('x').map(|it| it.trim_start_matches(['b', 'c', 's']));
+        key == "package-type" || own == Some("-package-type")
+    };
+    let package_type = paragraph.keys().find(written).and_then(|it| paragraph.get(&it));
+    let package_type = match package_type.as_deref().map(str::trim) {
+        None | Some("deb") => PackageType::Deb,
+        Some("udeb") => PackageType::Udeb,
+        Some(other) => {
+            return Err(format!(
+                "the Package-Type of {package} is {:?}, which is not supported; write deb or udeb",
+                shorten(other)
+            ));
+        }
+    };
+    Ok(DeclaredBinary { package, architectures, package_type })
 }
 
 fn shorten(text: &str) -> String {
@@ -101,47 +134,6 @@ fn read_text(path: &Path) -> Result<String, VerifyError> {
         return Err(VerifyError::new(path, format!("it is longer than {MAX_CONTROL_BYTES} bytes")));
     }
     Ok(text)
-}
-
-/// Opens a file that is no link, device, pipe or directory.
-fn open_regular(path: &Path) -> Result<File, VerifyError> {
-    let problem = |e: std::io::Error| VerifyError::new(path, format!("it cannot be read: {e}"));
-    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
-    let flags = i32::try_from(flags.bits()).map_err(|_| VerifyError::new(path, "it cannot be opened"))?;
-    let file = File::options().read(true).custom_flags(flags).open(path).map_err(problem)?;
-    if !file.metadata().map_err(problem)?.is_file() {
-        return Err(VerifyError::new(path, "it is not a regular file"));
-    }
-    Ok(file)
-}
-
-/// Reads a file once for its size and all its hashes.
-pub(crate) fn hash_file(path: &Path, name: FileName) -> Result<Artifact, VerifyError> {
-    const CHUNK: usize = 256 << 10;
-    let mut file = open_regular(path)?;
-    let (mut md5, mut sha1, mut sha256) = (Md5::new(), Sha1::new(), Sha256::new());
-    let mut size = 0;
-    let mut buffer = vec![0; CHUNK];
-    loop {
-        let count = match file.read(&mut buffer) {
-            Ok(0) => break,
-            Ok(count) => count,
-            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => continue,
-            Err(e) => return Err(VerifyError::new(path, format!("it cannot be read: {e}"))),
-        };
-        let chunk = buffer.get(..count).unwrap_or_default();
-        md5.update(chunk);
-        sha1.update(chunk);
-        sha256.update(chunk);
-        size += count as u64;
-    }
-    Ok(Artifact {
-        name,
-        size,
-        md5: hex(&md5.finalize()),
-        sha1: hex(&sha1.finalize()),
-        sha256: hex(&sha256.finalize()),
-    })
 }
 
 /// Writes bytes as lower-case hexadecimal digits.
@@ -184,23 +176,48 @@ fn read_checksums(path: &Path, field: Option<&str>) -> Result<Vec<Listed>, Verif
     Ok(listed)
 }
 
-/// Checks the listed files beside `path` and returns them with all their hashes, as they are on disk.
-fn check_files(path: &Path, listed: &[Listed]) -> Result<Vec<Artifact>, VerifyError> {
-    let directory = directory_of(path);
-    let check = |it: &Listed| {
-        let file = directory.join(it.name.as_str());
-        let found = hash_file(&file, it.name.clone())?;
-        if found.size != it.size || found.sha256 != it.sha256 {
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            let problem = format!(
-                "it has {} bytes with SHA-256 {}, but {name} says {} and {}",
-                found.size, found.sha256, it.size, it.sha256
-            );
-            return Err(VerifyError::new(file, problem));
-        }
-        Ok(found)
-    };
-    listed.iter().map(check).collect()
+/// Returns the size of all listed files together.
+fn total(listed: &[Listed]) -> u64 {
+    listed.iter().fold(0, |sum, it| sum.saturating_add(it.size))
+}
+
+/// Opens a listed file, unless its size shows already that it is another.
+///
+/// Looked at first, so that nobody reads the terabytes of a file that has none of them on disk.
+fn open_listed(path: &Path, listed: &Listed, by: &str) -> Result<std::fs::File, VerifyError> {
+    let file = open_regular(path)?;
+    let size = file.metadata().map_err(|e| VerifyError::new(path, format!("it cannot be read: {e}")))?.len();
+    if size != listed.size {
+        return Err(VerifyError::new(path, format!("it has {size} bytes, but {by} says {}", listed.size)));
+    }
+    Ok(file)
+}
+
+/// Compares what was read of a file with what is listed.
+fn check_sum(path: &Path, found: &Artifact, listed: &Listed, by: &str) -> Result<(), VerifyError> {
+    if found.size == listed.size && found.sha256 == listed.sha256 {
+        return Ok(());
+    }
+    let problem = format!(
+        "it has {} bytes with SHA-256 {}, but {by} says {} and {}",
+        found.size, found.sha256, listed.size, listed.sha256
+    );
+    Err(VerifyError::new(path, problem))
+}
+
+/// Checks a listed file beside `path` and returns it with all its hashes, as it is on disk.
+fn check_file(path: &Path, listed: &Listed) -> Result<Artifact, VerifyError> {
+    let by = shown_name(path);
+    let file_path = directory_of(path).join(listed.name.as_str());
+    let file = open_listed(&file_path, listed, &by)?;
+    // One byte more than listed shows that it grew.
+    let found = hash_open(&file_path, file.take(listed.size.saturating_add(1)), listed.name.clone())?;
+    check_sum(&file_path, &found, listed, &by)?;
+    Ok(found)
+}
+
+fn shown_name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 fn directory_of(path: &Path) -> PathBuf {

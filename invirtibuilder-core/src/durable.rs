@@ -408,6 +408,25 @@ pub fn append_log(path: &Path) -> Result<File> {
     File::options().append(true).create(true).mode(0o640).open(path).map_err(at("open", path))
 }
 
+/// Writes at a place of a file that only grows, drops what followed that place, and syncs. Begins the file if there is
+/// none. The caller holds a lock.
+pub fn append_at(path: &Path, place: u64, bytes: &[u8]) -> Result<()> {
+    let is_new = !path.exists();
+    let options = File::options().write(true).create(true).truncate(false).mode(0o640).open(path);
+    let mut file = options.map_err(at("open", path))?;
+    let written = file
+        .set_len(place)
+        .and_then(|()| std::os::unix::fs::FileExt::write_all_at(&file, bytes, place))
+        .and_then(|()| file.flush())
+        .and_then(|()| file.sync_all());
+    if let Err(e) = written {
+        // What is half there would be dropped by the next call as well.
+        let _ = file.set_len(place);
+        return Err(at("write", path)(e));
+    }
+    if is_new { sync_directory(&parent(path)) } else { Ok(()) }
+}
+
 /// An exclusive lock on a file. The kernel releases it when this is dropped or its process dies.
 #[derive(Debug)]
 #[must_use = "a lock that is dropped at once locks nothing"]

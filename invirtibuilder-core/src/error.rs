@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::names::{CommitId, JobId, PackageName, PocketName, Suite, Version};
-use crate::policy::Rejection;
+use crate::policy::{OutputRejection, Rejection};
 
 /// Any error from below a backend.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -97,6 +97,20 @@ pub enum PublishError {
         /// What is wrong with them, and what to do.
         problem: String,
     },
+    /// The suite serves a binary package of this name from another source package.
+    #[error(
+        "{suite} cannot take {package}: it serves the package {binary} from the source package {owner}; publish a version of {owner} without it there first, or rename it"
+    )]
+    Owned {
+        /// The suite.
+        suite: Suite,
+        /// The source package that was to be published.
+        package: PackageName,
+        /// The binary package.
+        binary: PackageName,
+        /// The source package that the suite serves it from.
+        owner: PackageName,
+    },
     /// The suite that should be copied from does not hold what was to be copied.
     #[error("{suite} does not hold {package} {version}, which was to be copied from there; submit it again")]
     NotHeld {
@@ -187,6 +201,8 @@ pub enum StageError {
     Queue(#[from] QueueError),
     /// A backend made something else than was planned.
     Verify(#[from] VerifyError),
+    /// What a build left may not be published.
+    Output(#[from] OutputRejection),
 }
 
 impl StageError {
@@ -198,10 +214,14 @@ impl StageError {
             | Self::Export(ExportError::Malformed { .. })
             | Self::Build(BuildError::Attempted { .. })
             | Self::Publish(
-                PublishError::Conflict { .. } | PublishError::Unfit { .. } | PublishError::NotHeld { .. },
+                PublishError::Conflict { .. }
+                | PublishError::Unfit { .. }
+                | PublishError::Owned { .. }
+                | PublishError::NotHeld { .. },
             )
             | Self::Pocket(PocketError::Moved { .. })
-            | Self::Verify(_) => Disposition::End,
+            | Self::Verify(_)
+            | Self::Output(_) => Disposition::End,
             Self::Build(BuildError::GivenBack { .. }) => Disposition::GiveBack,
             Self::Build(BuildError::Interrupted) => Disposition::Stop,
             Self::Export(ExportError::Backend(_))

@@ -85,6 +85,7 @@
 //! | `hooks/`, `gnupg/` | whoever runs the site |
 
 pub mod access;
+pub mod audit;
 pub mod builder;
 pub mod config;
 #[cfg(feature = "conformance")]
@@ -99,6 +100,7 @@ pub mod job;
 pub mod memory;
 pub mod names;
 pub mod pipeline;
+pub mod plain_text;
 pub mod pocket;
 pub mod policy;
 pub mod process;

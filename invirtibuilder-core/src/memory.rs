@@ -50,6 +50,8 @@ pub struct World {
     pub publications: Vec<Publication>,
     /// The events that were announced.
     pub announced: Vec<String>,
+    /// The packages of the base that everything is built in.
+    pub protected: BTreeSet<PackageName>,
     /// The principals who may do nothing.
     pub denied: BTreeSet<Principal>,
     /// The names of all effects, in their order.

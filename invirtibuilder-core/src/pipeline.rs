@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::builder::{Builder, Target};
+use crate::builder::Builder;
 use crate::durable;
 use crate::error::{
     BuildError, Disposition, ExportError, PocketError, QueueError, StageError, VerifyError, causes,
@@ -27,6 +27,8 @@ use crate::publisher::Publisher;
 use crate::queue::Claim;
 use crate::states::{BuildArtifacts, BuildPlan, CopyPlan, Plan, Published, Recorded, SourcePackage};
 use crate::stop::{Interrupt, Stop};
+
+mod output;
 
 /// How often a job is tried again when its environment failed, before it is given up.
 const MAX_ATTEMPTS: u32 = 8;
@@ -66,7 +68,12 @@ pub struct Pipeline {
     pub announcer: Arc<dyn Announce>,
     /// The directory of the build logs.
     pub logs: PathBuf,
+    /// How many bytes the results of one job may have together.
+    pub max_results: u64,
 }
+
+/// The results that a job may leave unless somebody says otherwise: 4 GiB.
+pub const MAX_RESULTS: u64 = 4 << 30;
 
 /// How a worker's turn with a job ended.
 #[derive(Debug)]
@@ -96,6 +103,16 @@ pub struct Halt {
 enum Ready {
     Built(BuildArtifacts),
     Copy(CopyPlan),
+}
+
+impl Ready {
+    /// Returns the plan, and where it is copied from.
+    fn subject(&self) -> (BuildPlan, Option<PocketName>) {
+        match self {
+            Self::Built(artifacts) => (artifacts.plan().clone(), None),
+            Self::Copy(copy) => (copy.plan().clone(), Some(copy.from().name.clone())),
+        }
+    }
 }
 
 /// What a job came to before its checkpoint.
@@ -177,6 +194,7 @@ impl Pipeline {
             access: &access,
             survey: &survey,
             held: &held,
+            protected: &self.protected(pocket.spec())?,
         })?;
         Ok((verdict, survey))
     }
@@ -190,26 +208,32 @@ impl Pipeline {
         let job = working.claim.job().clone();
         observer.claimed(&job);
         let halt = |cause| Halt { job: job.id.clone(), cause: Box::new(cause) };
-        let (ready, is_fresh) = match working.claim.checkpoint() {
-            Some(checkpoint) => (self.resume(&working, &checkpoint).map_err(halt)?, false),
+        let (ready, is_resumed) = match working.claim.checkpoint() {
+            Some(checkpoint) => (self.resume(&working, &checkpoint).map_err(halt)?, true),
             None => match self.prepare(&mut working).and_then(|it| working.go_on(it)) {
                 Ok(Prepared::Ready(ready)) => {
                     let saved =
                         checkpoint_of(&ready, working.claim.workspace()).map_err(|e| halt(e.into()))?;
                     working.claim.save(saved).map_err(|e| halt(e.into()))?;
-                    (*ready, true)
+                    (*ready, false)
                 }
                 Ok(Prepared::Over(outcome)) => return self.end(working, outcome).map_err(|e| halt(e.into())),
                 Err(setback) => return self.turn_down(working, setback).map_err(|e| halt(e.into())),
             },
         };
         working.enter(Stage::Publish);
+        let (plan, copied_from) = ready.subject();
         let published = match self.publish(ready) {
             Ok(published) => published,
-            // The archive refused and so has changed nothing, such as for a file that it has with other bytes.
-            Err(error @ StageError::Publish(_)) if is_fresh && error.disposition() == Disposition::End => {
-                let setback = Setback { stage: Stage::Publish, error };
-                return self.turn_down(working, setback).map_err(|e| halt(e.into()));
+            // The archive refused and so has changed nothing now, such as for a name that another package has. If
+            // the worker before this one published, only Git has to hear of it; else the job ends without effect.
+            Err(error @ StageError::Publish(_)) if error.disposition() == Disposition::End => {
+                let served = if is_resumed { self.served(plan, copied_from).map_err(halt)? } else { None };
+                let Some(published) = served else {
+                    let setback = Setback { stage: Stage::Publish, error };
+                    return self.turn_down(working, setback).map_err(|e| halt(e.into()));
+                };
+                published
             }
             Err(error) => return Err(halt(error)),
         };
@@ -249,22 +273,6 @@ impl Pipeline {
         let into = empty_directory(workspace, "source").map_err(|e| ExportError::Backend(e.into()))?;
         let dsc = self.exporter.export(&plan, &into)?;
         Ok(SourcePackage::verify(plan, &dsc)?)
-    }
-
-    fn build(&self, source: SourcePackage, working: &Working<'_>) -> Result<BuildArtifacts, StageError> {
-        let backend = |e: Box<dyn std::error::Error + Send + Sync>| BuildError::Backend(e);
-        let mut changes = Vec::new();
-        let pocket = source.plan().pocket().clone();
-        for (at, architecture) in pocket.architectures.iter().enumerate() {
-            let target =
-                Target { architecture: architecture.clone(), with_all: at == 0, base: pocket.base.clone() };
-            let into = empty_directory(working.claim.workspace(), &format!("build-{architecture}"));
-            let into = into.map_err(|e| backend(e.into()))?;
-            let path = self.log_path(working.claim.job(), source.plan().version(), architecture.as_str());
-            let mut log = durable::create_log(&path).map_err(|e| backend(e.into()))?;
-            changes.push(self.builder.build(&source, &target, &into, &mut log, working)?);
-        }
-        Ok(BuildArtifacts::verify(source, &changes)?)
     }
 
     fn confirm(&self, job: &Job, artifacts: BuildArtifacts) -> Result<Prepared, StageError> {
@@ -315,6 +323,14 @@ impl Pipeline {
         };
         let held = self.publisher.held(plan.suite(), plan.package())?;
         Ok(Published::verify(plan, copied_from, generation, held.as_ref())?)
+    }
+
+    /// Reads whether the archive serves exactly what a plan says.
+    fn served(&self, plan: BuildPlan, from: Option<PocketName>) -> Result<Option<Published>, StageError> {
+        let held = self.publisher.held(plan.suite(), plan.package())?;
+        let is_this = |it: &policy::Held| it.commit.as_ref() == Some(plan.commit());
+        let held = held.filter(is_this);
+        Ok(Published::verify(plan, from, None, held.as_ref()).ok())
     }
 
     fn record(&self, published: Published) -> Result<Recorded, StageError> {
@@ -368,6 +384,10 @@ impl Pipeline {
             }
             StageError::Pocket(error @ PocketError::Moved { .. }) => {
                 Outcome::Rejected { reasons: vec![error.to_string()], not_permitted: false }
+            }
+            StageError::Output(rejection) => {
+                let causes = output::causes(job, &rejection);
+                Outcome::Failed { stage, causes, log: self.log_of(job) }
             }
             error => Outcome::Failed { stage, causes: causes(&error), log: self.log_of(job) },
         }

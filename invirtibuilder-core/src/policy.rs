@@ -12,9 +12,13 @@ use crate::names::{
     Version,
 };
 
+mod declaration;
+mod output;
 mod rules;
 mod violation;
 
+pub use declaration::{ArchitecturePattern, Declaration, DeclaredBinary, PackageType};
+pub use output::{BuiltBinary, OutputFacts, OutputRejection, OutputViolation, check_identity, check_output};
 pub use rules::{Verdict, validate};
 pub use violation::{Rejection, Violation};
 
@@ -46,6 +50,20 @@ pub struct Policy {
     pub copy_from: CopyFrom,
     /// Whether its versions count against other pockets (rule P4).
     pub trust: Trust,
+    /// Which versions its binary packages may have.
+    pub binary_versions: BinaryVersions,
+    /// The packages of the base that it may replace.
+    pub may_replace: BTreeSet<PackageName>,
+}
+
+/// Which versions the binary packages of a pocket may have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum BinaryVersions {
+    /// Their source's.
+    #[default]
+    Same,
+    /// Any: some packages give theirs others (`dpkg-gencontrol -v`).
+    Any,
 }
 
 /// The pockets that a pocket may be given copies from.
@@ -89,8 +107,8 @@ pub struct Survey {
     ///
     /// `None` where there is no commit to read it from.
     pub changelog: Option<Result<(PackageName, Version), String>>,
-    /// The source package that `debian/control` names, or what is wrong with it.
-    pub control: Option<Result<PackageName, String>>,
+    /// What `debian/control` declares, or what is wrong with it.
+    pub control: Option<Result<Declaration, String>>,
     /// How the commit relates to the head of the pocket's branch.
     pub relation: Relation,
     /// The heads of the pockets' branches, this pocket's own among them.
@@ -177,6 +195,8 @@ pub struct Facts<'a> {
     pub survey: &'a Survey,
     /// What the archive serves of the package, a pocket at a time.
     pub held: &'a BTreeMap<PocketName, Held>,
+    /// The packages of the pocket's base, as far as they are known yet.
+    pub protected: &'a BTreeSet<PackageName>,
 }
 
 impl fmt::Display for Trust {

@@ -267,6 +267,8 @@ impl<'a> Output<'a> {
 /// A child whose process group dies with this value.
 struct Running {
     child: Child,
+    /// Becomes readable when the child ends (`pidfd_open(2)`); `None` where that cannot be had.
+    end: Option<OwnedFd>,
     program: String,
     limits: Limits,
     started: Instant,
@@ -275,7 +277,9 @@ struct Running {
 
 impl Running {
     fn new(child: Child, program: String, limits: Limits) -> Self {
-        Self { child, program, limits, started: Instant::now(), reaped: false }
+        let pid = rustix::process::Pid::from_child(&child);
+        let end = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).ok();
+        Self { child, end, program, limits, started: Instant::now(), reaped: false }
     }
 
     fn watch(
@@ -291,7 +295,7 @@ impl Running {
             // What is in the pipes is read also after the end, but nobody waits for a grandchild that keeps
             // them open.
             let patience = if status.is_some() { Duration::ZERO } else { TICK };
-            let ready = wait_readable(outputs, patience).map_err(io_error)?;
+            let ready = wait_readable(outputs, self.end.as_ref(), patience).map_err(io_error)?;
             for (output, _) in outputs.iter_mut().zip(ready).filter(|it| it.1) {
                 total += output.read().map_err(io_error)? as u64;
                 last_output = Instant::now();
@@ -366,15 +370,20 @@ fn end(process: &OwnedFd) {
     while matches!(poll(&mut fds, Some(&PATIENCE)), Err(rustix::io::Errno::INTR)) {}
 }
 
-fn wait_readable(outputs: &[Output<'_>; 2], patience: Duration) -> io::Result<[bool; 2]> {
+/// Waits until something can be read or the child has ended, and returns which of the outputs can be read.
+fn wait_readable(
+    outputs: &[Output<'_>; 2],
+    end: Option<&OwnedFd>,
+    patience: Duration,
+) -> io::Result<[bool; 2]> {
     let open: Vec<usize> = (0..2).filter(|at| outputs.get(*at).is_some_and(|it| it.pipe.is_some())).collect();
-    if open.is_empty() {
+    if open.is_empty() && end.is_none() {
         std::thread::sleep(patience.min(Duration::from_millis(5)));
         return Ok([false, false]);
     }
     let pipes = outputs.iter().filter_map(|it| it.pipe.as_ref());
     let mut fds: Vec<PollFd<'_>> =
-        pipes.map(|it| PollFd::from_borrowed_fd(it.as_fd(), PollFlags::IN)).collect();
+        pipes.chain(end).map(|it| PollFd::from_borrowed_fd(it.as_fd(), PollFlags::IN)).collect();
     let timeout = Timespec::try_from(patience).unwrap_or_default();
     match poll(&mut fds, Some(&timeout)) {
         Err(rustix::io::Errno::INTR) | Ok(0) => return Ok([false, false]),

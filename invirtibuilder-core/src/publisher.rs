@@ -61,6 +61,8 @@ pub type Owners = BTreeMap<PackageName, BTreeSet<PackageName>>;
 ///   switch: a reader sees all of the old or all of the new. Every file is in the pool before an index names it.
 /// - Both are idempotent: repeating one that succeeded succeeds and changes nothing.
 /// - Both are durable when they return. One that is refused has changed nothing.
+/// - Both refuse a binary package whose name the suite serves from another source package, of whatever version and
+///   architecture ([`PublishError::Owned`]): a name has one owner, and this is the last place where that is asked.
 /// - The bytes of a copy are the bytes of its original.
 /// - `held`, `contents` and `owners` read what readers are served, not what the publisher remembers having done.
 /// - A publisher that numbers what it publishes returns the generation in which the change came, also where it is

@@ -1,6 +1,8 @@
 //! Signers: who vouches for what the archive serves.
 
+mod armor;
 mod gpg;
+mod key;
 mod on_demand;
 
 use std::fmt::Debug;
@@ -8,7 +10,9 @@ use std::path::PathBuf;
 
 use crate::process::ProcessError;
 
-pub use gpg::{Fingerprint, GpgSigner};
+pub(crate) use gpg::day;
+pub use gpg::{GpgSigner, KeyFacts};
+pub use key::{Fingerprint, SigningKey};
 pub use on_demand::GpgOnDemand;
 
 /// Signs the `Release` file of a suite.
@@ -16,17 +20,18 @@ pub use on_demand::GpgOnDemand;
 /// # Contract
 /// - What is returned was verified with the public key that [`Signer::public_key`] returns.
 /// - Text in, the same text out: the signed message is the `Release`, byte by byte.
+/// - Where there are several keys, each of them has signed, and nobody else.
 #[cfg_attr(feature = "mocks", mockall::automock)]
 pub trait Signer: Debug + Send + Sync {
     /// Signs a text whose lines end with a line feed and without a blank.
     fn sign(&self, release: &str) -> Result<Signed, SignError>;
-    /// Gets ready to sign a text that is not known yet: what takes its time may be done meanwhile.
+    /// Gets ready to sign a text that is not known yet, so that what takes its time is done meanwhile.
     fn begin(&self) -> Result<Box<dyn Signing>, SignError>;
-    /// Returns the public key, ASCII-armored.
+    /// Returns the public keys, ASCII-armored, in one block.
     fn public_key(&self) -> Result<String, SignError>;
 }
 
-/// A signer that waits for the text. Dropped without it, nothing is signed that anybody sees.
+/// A signer that waits for the text.
 pub trait Signing: Debug + Send {
     /// Signs the text, as [`Signer::sign`] does.
     fn finish(self: Box<Self>, release: &str) -> Result<Signed, SignError>;
@@ -44,7 +49,7 @@ pub struct Signed {
 /// Why nothing was signed.
 #[derive(Debug, thiserror::Error)]
 pub enum SignError {
-    /// The key is not there, or cannot be used.
+    /// A key is not there, or cannot be used now.
     #[error("the signing key {fingerprint} in {} {problem}", home.display())]
     Key {
         /// The key.
@@ -73,13 +78,7 @@ pub enum SignError {
     /// A program failed.
     #[error("cannot sign")]
     Process(#[from] ProcessError),
-    /// A temporary file could not be written.
-    #[error("cannot write a temporary file for the signer in {}", path.display())]
-    Temporary {
-        /// Its directory.
-        path: PathBuf,
-        /// What went wrong.
-        #[source]
-        source: std::io::Error,
-    },
+    /// A file in memory, which gpg reads the text from, could not be made.
+    #[error("cannot make a file in memory for the signer")]
+    Memory(#[source] std::io::Error),
 }

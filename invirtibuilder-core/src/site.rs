@@ -7,7 +7,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::access;
+use crate::access::check as check_access;
 use crate::builder::Builder;
 use crate::config::{Config, ConfigError};
 use crate::error::{PocketError, PublishError, QueueError, StageError};
@@ -18,20 +18,26 @@ use crate::pipeline::{Gate, Observer, Pipeline};
 use crate::pocket::Pocket;
 use crate::pocket::git::GitSite;
 use crate::policy::{Access, Head, Held, PocketSpec, Rejection, Verdict, Violation};
-use crate::publisher::archive::{Archive, SignedBy};
+use crate::publisher::archive::Archive;
 use crate::queue::{Cancellation, Queue, Submission};
 use crate::repository::{self, Imported, RepositoryError};
 use crate::verify::{Difference, differences};
 use crate::worker::{Worker, WorkerError};
 
+mod access;
 mod check;
+mod clients;
 mod exit;
 mod init;
+mod keyring;
+mod keys;
 mod parts;
 
+pub use access::Action;
 pub use check::check;
 pub use exit::Exit;
 pub use init::{InitError, Made, NewSiteOptions, initialize};
+pub use keyring::{KeyringSubmitted, SubmittedTo};
 pub use parts::push_policy;
 
 /// Everything that a call to a site can fail with.
@@ -383,15 +389,6 @@ impl Site {
         Ok(found.iter().any(|difference| running.iter().any(|state| explains(state, difference))))
     }
 
-    /// Returns the text of the `.sources` file with which apt uses a pocket (sources.list(5)).
-    ///
-    /// `uri` is where clients find the archive; without one it is the archive's directory, as a `file:` URI.
-    pub fn sources(&self, pocket: &PocketName, uri: Option<&str>) -> Result<String, SiteError> {
-        let spec = self.backend(pocket)?.spec();
-        let own = format!("file:{}", self.config.paths.archive.display());
-        Ok(self.archive.sources(&spec.suite, uri.unwrap_or(&own), &SignedBy::Inline)?)
-    }
-
     /// Makes a package's repository, empty or with the branches and tags of another. Its hooks call this
     /// `program` with this configuration `file`.
     pub fn create_repository(
@@ -431,7 +428,7 @@ struct Lists(Config);
 impl Gate for Lists {
     fn admits(&self, pocket: &PocketName, principal: &Principal) -> Access {
         match self.0.acls.get(pocket) {
-            Some(acl) => access::check(acl, &self.0.lists, pocket, principal),
+            Some(acl) => check_access(acl, &self.0.lists, pocket, principal),
             None => {
                 Access::Denied(format!("build.pockets.{pocket} has no acl; add one to the configuration"))
             }

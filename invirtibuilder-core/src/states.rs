@@ -11,8 +11,12 @@ use crate::control::{Changes, SourceControl};
 use crate::error::VerifyError;
 use crate::job::{Artifact, Checkpoint, Decision, Job};
 use crate::names::{CommitId, PackageName, PocketName, Principal, Suite, Version};
-use crate::policy::{Held, PocketSpec, Survey, Verdict};
+use crate::policy::{Held, OutputRejection, PocketSpec, Survey, Verdict};
 use crate::publisher::Generation;
+
+mod outputs;
+
+pub(crate) use outputs::{Circumstances, Outputs};
 
 /// What policy decided for a job.
 #[derive(Clone, Debug)]
@@ -181,7 +185,11 @@ impl SourcePackage {
     /// Reads the `.dsc`, checks it against the plan, and checks the size and hashes of every file that it names.
     pub(crate) fn verify(plan: BuildPlan, dsc: &Path) -> Result<Self, VerifyError> {
         let control = SourceControl::read(dsc)?;
-        check_subject(&plan, dsc, control.package(), control.version())?;
+        if control.package() != plan.package() || control.version().as_str() != plan.version.as_str() {
+            let (package, version) = (control.package(), control.version());
+            let problem = format!("it is {package} {version}, not {} {}", plan.package(), plan.version);
+            return Err(VerifyError::new(dsc, problem));
+        }
         Ok(Self { plan, control })
     }
 
@@ -213,27 +221,17 @@ pub struct BuildArtifacts {
 }
 
 impl BuildArtifacts {
-    /// Reads the `.changes` files, checks them against the plan, and checks the size and hashes of every file.
+    /// Reads what was admitted before a crash, and checks that every file is still what its `.changes` says.
     ///
-    /// The only constructor, also after a crash. At least one `.changes` file is needed.
-    pub(crate) fn verify(source: SourcePackage, changes: &[PathBuf]) -> Result<Self, VerifyError> {
-        let SourcePackage { plan, control } = source;
-        let mut builds = Vec::with_capacity(changes.len());
-        for path in changes {
-            let build = Changes::read(path)?;
-            check_subject(&plan, path, build.package(), build.version())?;
-            build.check_binaries()?;
-            builds.push(build);
-        }
-        if builds.is_empty() {
-            return Err(VerifyError::new(control.path(), "no build of it has a .changes file"));
-        }
-        Ok(Self { plan, source: control, builds })
+    /// What else the output gate asks was answered before the checkpoint was saved, and is not asked again: the
+    /// answers may have changed since, also because this very job had published already.
+    pub(crate) fn verify(source: SourcePackage, changes: &[PathBuf]) -> Result<Self, OutputRejection> {
+        Outputs::read(source, changes, u64::MAX).admit_again()
     }
 
     /// Reads the results of a build for a backend's own tests.
     #[cfg(any(test, feature = "conformance"))]
-    pub fn for_tests(source: SourcePackage, changes: &[PathBuf]) -> Result<Self, VerifyError> {
+    pub fn for_tests(source: SourcePackage, changes: &[PathBuf]) -> Result<Self, OutputRejection> {
         Self::verify(source, changes)
     }
 
@@ -376,16 +374,4 @@ impl Recorded {
     pub fn copied_from(&self) -> Option<&PocketName> {
         self.copied_from.as_ref()
     }
-}
-
-fn check_subject(
-    plan: &BuildPlan,
-    file: &Path,
-    package: &PackageName,
-    version: &Version,
-) -> Result<(), VerifyError> {
-    if package == plan.package() && version.as_str() == plan.version.as_str() {
-        return Ok(());
-    }
-    Err(VerifyError::new(file, format!("it is {package} {version}, not {} {}", plan.package(), plan.version)))
 }

@@ -11,6 +11,7 @@ use invirtibuilder_core::config::{Config, DEFAULT_FILE, Host};
 use invirtibuilder_core::error::causes;
 use invirtibuilder_core::job::JobState;
 use invirtibuilder_core::names::{JobId, Principal};
+use invirtibuilder_core::plain_text::PlainText;
 use invirtibuilder_core::site::{Exit, Site, SiteError, Submitted, Words};
 
 mod environment;
@@ -169,7 +170,9 @@ fn log(site: &Site, _: &Principal, arguments: &[String]) -> Result<String, Failu
     let state = job(site, arguments)?;
     let path = site.log_of(state.job()).ok_or_else(|| Failure::NotFound("the job has no log".to_owned()))?;
     let bytes = std::fs::read(path).map_err(Failure::Io)?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
+    // It ends on the terminal of whoever called remctl.
+    let mut plain = PlainText::default();
+    Ok(plain.push(&bytes) + &plain.finish())
 }
 
 fn history(site: &Site, _: &Principal, arguments: &[String]) -> Result<String, Failure> {

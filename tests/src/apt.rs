@@ -54,6 +54,13 @@ impl Apt {
         Self { directory }
     }
 
+    /// Adds to its configuration.
+    pub fn configure(&self, text: &str) {
+        let path = self.directory.join("apt.conf");
+        let before = fs::read_to_string(&path).unwrap();
+        fs::write(path, format!("{before}\n{text}\n")).unwrap();
+    }
+
     /// Begins a call of one of apt's programs. What it downloads goes to [`Apt::downloads`].
     #[must_use]
     pub fn command(&self, program: &str) -> Command {

@@ -10,6 +10,9 @@
 )]
 
 pub mod apt;
+pub mod debs;
+pub mod hostile;
+pub mod keys;
 pub mod killing;
 pub mod packages;
 pub mod programs;

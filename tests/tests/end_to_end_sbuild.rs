@@ -204,6 +204,10 @@ fn real_native_packages_are_built_published_and_copied_side_by_side() {
     const PACKAGES: [(&str, &str); 3] =
         [("hostname", "hostname"), ("ucf", "ucf"), ("init-system-helpers", "init")];
     let site = site();
+    // Two of them are packages of the base: the pockets say that they mean it.
+    site.configure(|text| {
+        text.replace("      base: ", "      may_replace: [hostname, init-system-helpers, init]\n      base: ")
+    });
     let mut packages = Vec::new();
     for (source, binary) in PACKAGES {
         let package = Package::of_tree(source, debian_source(&site.beside("debian"), source));
@@ -232,4 +236,61 @@ fn real_native_packages_are_built_published_and_copied_side_by_side() {
     let held = site.json(&["pocket", "show", "prod"]);
     assert_eq!(held["packages"].as_array().unwrap().len(), PACKAGES.len());
     assert!(fs::read_dir(site.path("logs")).unwrap().count() >= PACKAGES.len());
+}
+
+/// Returns shell commands that make a package by hand and let it be a result of the build.
+fn made_by_hand(package: &str, version: &str) -> String {
+    let control = format!(
+        "Package: {package}\\nSource: hello (1.0)\\nVersion: {version}\\nArchitecture: all\\nMaintainer: A <a@example.org>\\nDescription: x\\n"
+    );
+    format!(
+        "mkdir -p debian/{package}/DEBIAN; printf '{control}' > debian/{package}/DEBIAN/control; dpkg-deb --root-owner-group -b debian/{package} ..; echo {package}_{version}_all.deb misc optional >> debian/files"
+    )
+}
+
+#[test]
+fn what_a_hostile_build_leaves_is_refused_and_nothing_is_published() {
+    let site = site();
+    let (hello, good) = Package::hosted(&site, "hello", "0.9");
+    site.submit("prod", "hello", &good);
+    site.work().ok();
+    let refs = || site.git(&site.repository("hello"), &["rev-parse", "refs/heads/prod"]).ok();
+    let served = || fs::read(site.path("archive/dists/prod/InRelease")).unwrap();
+    let before = (refs(), served());
+    let failed = |does: &str| {
+        let commit = hello.commit_that("1.0", does);
+        hello.push(&site);
+        let job = site.submit("prod", "hello", &commit);
+        assert_eq!(site.work().code, Some(6), "{does}");
+        assert!((refs(), served()) == before, "{does} changed something");
+        assert_nothing_left(&site);
+        site.cli(&["show", &job]).ok()
+    };
+    // A package that nobody declared, with a version of its own, and one of the base.
+    let shown = failed(&format!("{}; {}", made_by_hand("evil", "9"), made_by_hand("bash", "1.0")));
+    for reason in [
+        "evil_9_all.deb is the package evil, which debian/control of the commit does not declare",
+        "evil_9_all.deb has the version 9, and its source 1.0",
+        "bash_1.0_all.deb is the package bash, which",
+        "bash is a package of the base",
+    ] {
+        assert!(shown.contains(reason), "{reason}: {shown}");
+    }
+    // A link out of the build, to something that is no package; sbuild follows it, in its own environment.
+    let link = "ln -s /etc/passwd ../evil_9_all.deb; echo evil_9_all.deb misc optional >> debian/files";
+    let shown = failed(link);
+    assert!(shown.contains("evil_9_all.deb") && shown.contains("it is not a Debian package"), "{shown}");
+    // A way out of the directory.
+    let shown = failed("echo ../../../../etc/hostname misc optional >> debian/files");
+    assert!(shown.contains("stage        build"), "{shown}");
+    // Somebody who goes on changing the `.changes` until the build is ended. Whoever is faster: what is served is
+    // what was checked.
+    let change = "(setsid sh -c 'while sleep 0.01; do for f in ../*.changes; do test -e $$f && echo Evil: yes >> $$f; done; done' > /dev/null 2>&1 &)";
+    let commit = hello.commit_that("1.0", change);
+    hello.push(&site);
+    site.submit("prod", "hello", &commit);
+    let _either = site.work();
+    assert_nothing_left(&site);
+    site.assert_agreement();
+    Apt::of_pocket(&site, "prod").get(&["--simulate", "install", "hello"]).ok();
 }

@@ -66,6 +66,11 @@ impl Index {
         Ok(())
     }
 
+    /// Returns the names of the binary packages.
+    pub(super) fn names(&self) -> BTreeSet<PackageName> {
+        self.packages.iter().filter_map(|it| it.field("Package")?.parse().ok()).collect()
+    }
+
     /// Returns which source packages these binary packages are of.
     pub(super) fn owners(&self, binaries: &BTreeSet<PackageName>) -> Owners {
         let mut owners = Owners::new();

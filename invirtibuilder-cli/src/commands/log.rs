@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use invirtibuilder_core::job::JobState;
 use invirtibuilder_core::names::JobId;
+use invirtibuilder_core::plain_text::PlainText;
 use invirtibuilder_core::site::{Exit, Site, SiteError};
 use invirtibuilder_core::stop::Stop;
 
@@ -68,22 +69,23 @@ fn is_open(open: Option<&(PathBuf, File)>, path: &Path) -> bool {
     open.is_some_and(|it| it.0 == path)
 }
 
-/// Copies what is left of a file to standard output. On a terminal, control characters other than those of
-/// plain text are dropped: a log holds what a package printed.
+/// Copies what is left of a file to standard output. A terminal is given plain text: a log holds what a package
+/// printed.
 fn print_rest(file: &mut File) -> Result<(), Failure> {
     use std::io::IsTerminal;
     let mut stdout = io::stdout().lock();
     let is_terminal = stdout.is_terminal();
+    let mut plain = PlainText::default();
     let mut buffer = vec![0_u8; 64 << 10];
     loop {
         let count = file.read(&mut buffer)?;
         let bytes = buffer.get(..count).unwrap_or_default();
         if bytes.is_empty() {
+            stdout.write_all(plain.finish().as_bytes())?;
             return Ok(stdout.flush()?);
         }
         if is_terminal {
-            let harmless = |byte: &u8| !byte.is_ascii_control() || b"\n\t".contains(byte);
-            stdout.write_all(&bytes.iter().copied().filter(harmless).collect::<Vec<u8>>())?;
+            stdout.write_all(plain.push(bytes).as_bytes())?;
         } else {
             stdout.write_all(bytes)?;
         }

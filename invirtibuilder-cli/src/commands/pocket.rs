@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use clap::Subcommand;
 use invirtibuilder_core::access;
 use invirtibuilder_core::names::CommitId;
-use invirtibuilder_core::policy::{CopyFrom, PocketSpec};
+use invirtibuilder_core::policy::{BinaryVersions, CopyFrom, PocketSpec};
 use invirtibuilder_core::site::{Exit, PocketView, Site};
 use serde::Serialize;
 
@@ -37,6 +37,8 @@ struct Policy<'a> {
     allow_backtracking: bool,
     trust: String,
     copy_from: Option<Vec<&'a str>>,
+    binary_versions: &'static str,
+    may_replace: Vec<&'a str>,
     principals: Option<Vec<String>>,
 }
 
@@ -117,6 +119,11 @@ fn policy<'a>(site: &'a Site, spec: &'a PocketSpec) -> Policy<'a> {
             CopyFrom::Any => None,
             CopyFrom::Only(pockets) => Some(pockets.iter().map(AsRef::as_ref).collect()),
         },
+        binary_versions: match spec.policy.binary_versions {
+            BinaryVersions::Same => "same",
+            BinaryVersions::Any => "any",
+        },
+        may_replace: spec.policy.may_replace.iter().map(AsRef::as_ref).collect(),
         principals: members.map(|it| it.iter().map(ToString::to_string).collect()),
     }
 }
@@ -127,6 +134,12 @@ fn show_policy(policy: &Policy<'_>, to: &mut dyn Write) -> io::Result<()> {
         .principals
         .as_ref()
         .map_or_else(|| "nobody: the access list cannot be read".to_owned(), |it| it.join(", "));
+    let versions = if policy.binary_versions == "any" { "any" } else { "those of the source" };
+    let replaces = if policy.may_replace.is_empty() {
+        "no package of the base".to_owned()
+    } else {
+        policy.may_replace.join(", ")
+    };
     let backtracking = if policy.allow_backtracking { "allowed" } else { "not allowed" };
     for (name, value) in [
         ("pocket", policy.pocket),
@@ -138,6 +151,8 @@ fn show_policy(policy: &Policy<'_>, to: &mut dyn Write) -> io::Result<()> {
         ("backtracking", backtracking),
         ("trust", &policy.trust),
         ("copies from", &copies),
+        ("versions", versions),
+        ("may replace", &replaces),
         ("principals", &principals),
     ] {
         writeln!(to, "{} {value}", styled(FAINT, format!("{name:<14}")))?;

@@ -76,7 +76,7 @@ pub(super) fn report(submitted: &Submitted, context: &Context, pocket: &str) -> 
 }
 
 /// Waits until a job has ended.
-fn wait(site: &Site, id: &JobId, context: &Context) -> Answer {
+pub(super) fn wait(site: &Site, id: &JobId, context: &Context) -> Answer {
     const LOOK: Duration = Duration::from_millis(500);
     let stop = Stop::new()?;
     let (mut shown, mut given_back) = (None, 0);

@@ -32,7 +32,7 @@ fn script(directory: &Path, text: &str) -> Acl {
 
 #[test]
 fn principals_are_compared_exactly_and_patterns_mean_nothing() {
-    let acl = Acl::Principals(vec![alice(), "*".parse().unwrap(), "*@EXAMPLE.ORG".parse().unwrap()]);
+    let acl = Acl::of(vec![alice(), "*".parse().unwrap(), "*@EXAMPLE.ORG".parse().unwrap()]);
     assert!(may(&acl, "alice@EXAMPLE.ORG"));
     for other in [
         "alice@example.org",
@@ -44,7 +44,7 @@ fn principals_are_compared_exactly_and_patterns_mean_nothing() {
     ] {
         assert!(!may(&acl, other), "{other}");
     }
-    assert!(reason(&Acl::Principals(vec![])).contains("build.pockets.dev.acl"));
+    assert!(reason(&Acl::of(vec![])).contains("build.pockets.dev.acl"));
 }
 
 #[test]
@@ -54,7 +54,7 @@ fn a_named_list_that_is_not_defined_denies_and_says_how_to_define_it() {
         reason(&acl),
         "the list \"system:xvm-root\" is not defined; define it below `acls` in the configuration, or write one principal as acl: [\"system:xvm-root\"]"
     );
-    let lists = Lists::from([("system:xvm-root".to_owned(), vec![alice()])]);
+    let lists = Lists::from([("system:xvm-root".to_owned(), Acl::of([alice()]))]);
     assert_eq!(check(&acl, &lists, &pocket(), &alice()), Access::Granted);
     assert!(!may(&Acl::Named(alice().to_string()), "alice@EXAMPLE.ORG"));
 }
@@ -110,4 +110,52 @@ fn a_command_that_fails_denies_even_those_that_it_printed() {
     assert!(reason(&Acl::Command(vec![])).contains("names no program"));
     let endless = script(directory.path(), "yes alice@EXAMPLE.ORG");
     assert!(reason(&endless).contains("printed more than"));
+}
+
+#[test]
+fn a_list_may_have_other_lists_files_and_patterns_in_it_and_says_what_admitted_somebody() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("admins");
+    std::fs::write(&path, "carol@EXAMPLE.ORG\n").unwrap();
+    let named = |name: &str| Member::List(Acl::Named(name.to_owned()));
+    let lists = Lists::from([
+        ("root".to_owned(), Acl::Members(vec![named("admins"), Member::Principal(alice())])),
+        ("admins".to_owned(), Acl::Members(vec![Member::List(Acl::File(path.clone())), named("roots")])),
+        ("roots".to_owned(), Acl::Members(vec![Member::Pattern(Pattern::new("*/root@EXAMPLE.ORG"))])),
+    ]);
+    let acl = Acl::Named("root".to_owned());
+    let way = |who: &str| admit(&acl, &lists, &pocket(), &who.parse().unwrap());
+    assert_eq!(way("alice@EXAMPLE.ORG").unwrap(), ["the list \"root\"", "alice@EXAMPLE.ORG"]);
+    let file = format!("the file {}", path.display());
+    assert_eq!(
+        way("carol@EXAMPLE.ORG").unwrap(),
+        ["the list \"root\"", "the list \"admins\"", &file, "carol@EXAMPLE.ORG"]
+    );
+    assert_eq!(way("bob/root@EXAMPLE.ORG").unwrap()[3], "the pattern */root@EXAMPLE.ORG");
+    assert!(way("bob/root@EXAMPLE.ORG.evil").is_err());
+    // What cannot be read admits nobody, and takes nothing from the others.
+    std::fs::remove_file(&path).unwrap();
+    assert!(way("carol@EXAMPLE.ORG").unwrap_err().contains("cannot be read"));
+    assert!(way("alice@EXAMPLE.ORG").is_ok());
+    assert!(members(&acl, &lists, &pocket()).is_err());
+}
+
+#[test]
+fn a_list_that_is_in_itself_ends() {
+    let acl = Acl::Named("a".to_owned());
+    let lists = Lists::from([("a".to_owned(), Acl::Members(vec![Member::List(acl.clone())]))]);
+    assert!(admit(&acl, &lists, &pocket(), &alice()).unwrap_err().contains("or in itself"));
+}
+
+#[test]
+fn a_pattern_covers_the_whole_principal() {
+    let matches = |pattern: &str, who: &str| Pattern::new(pattern).matches(&who.parse().unwrap());
+    for (pattern, who) in [("*", "a@B"), ("a@B", "a@B"), ("a*@B", "a@B"), ("*@*", "a@B"), ("a*c*e", "abcde")]
+    {
+        assert!(matches(pattern, who), "{pattern} {who}");
+    }
+    for (pattern, who) in [("a@B", "a@Bx"), ("a@B", "xa@B"), ("*@B", "a@Bx"), ("a*a", "a"), ("ab*ba", "aba")]
+    {
+        assert!(!matches(pattern, who), "{pattern} {who}");
+    }
 }

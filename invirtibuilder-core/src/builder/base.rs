@@ -4,7 +4,7 @@
 //! takes less than decompressing. The tarball belongs to this process, so no build can change it.
 //! Never used before it is whole: it is made elsewhere, checked, and then named in the base's record.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ use super::scratch::{Part, Scratch, check_reachable};
 use super::walls::Walls;
 use crate::durable::{self, Lock};
 use crate::error::BoxError;
-use crate::names::{Architecture, BaseName};
+use crate::names::{Architecture, BaseName, PackageName};
 use crate::process::{Limits, ProcessError};
 use crate::stop::Interrupt;
 
@@ -99,6 +99,9 @@ struct Record {
     previous: Option<String>,
     sha256: String,
     made: Timestamp,
+    /// The packages in it; `None` in a record from before they were listed.
+    #[serde(default)]
+    packages: Option<BTreeSet<PackageName>>,
 }
 
 /// All configured bases, and the directory that holds their tarballs.
@@ -129,10 +132,31 @@ impl Bases {
     /// Returns a base as it is on disk, whatever its age; `None` if it was never made.
     #[must_use]
     pub fn on_disk(&self, base: &BaseName, architecture: &Architecture) -> Option<Base> {
-        let text = fs::read(self.record(base, architecture)).ok()?;
-        let record: Record = serde_json::from_slice(&text).ok()?;
+        let record = self.read_record(base, architecture)?;
         let tarball = self.cache.join(&record.tarball);
         tarball.is_file().then_some(Base { tarball, sha256: record.sha256, made: record.made })
+    }
+
+    /// Returns the packages that are installed in a base: the essential ones, apt, build-essential, and all that
+    /// these depend on. Empty if it was never made.
+    ///
+    /// # Errors
+    /// Its tarball cannot be read.
+    pub fn packages(
+        &self,
+        base: &BaseName,
+        architecture: &Architecture,
+    ) -> Result<BTreeSet<PackageName>, BoxError> {
+        match self.read_record(base, architecture) {
+            None => Ok(BTreeSet::new()),
+            Some(Record { packages: Some(packages), .. }) => Ok(packages),
+            Some(Record { tarball, .. }) => tarball::packages(&self.cache.join(tarball)),
+        }
+    }
+
+    fn read_record(&self, base: &BaseName, architecture: &Architecture) -> Option<Record> {
+        let text = fs::read(self.record(base, architecture)).ok()?;
+        serde_json::from_slice(&text).ok()
     }
 
     /// Returns a base, and makes it first if it is missing or too old. Of several callers at once, in any process,
@@ -238,7 +262,8 @@ impl Bases {
         entry.remove().map_err(backend)?;
         let previous = self.on_disk(base, architecture);
         let previous = previous.and_then(|it| Some(it.tarball.file_name()?.to_str()?.to_owned()));
-        let record = Record { tarball: name, previous, sha256, made: started };
+        let packages = Some(tarball::packages(&self.cache.join(&name)).map_err(backend)?);
+        let record = Record { tarball: name, previous, sha256, made: started, packages };
         let text = serde_json::to_vec_pretty(&record).map_err(|e| backend(e.into()))?;
         durable::write(&self.record(base, architecture), &text).map_err(|e| backend(e.into()))?;
         self.remove_old(base, architecture, &record).map_err(backend)?;

@@ -12,14 +12,15 @@
 //! What is not limited: disk, memory, and the network while build dependencies are installed. The build itself has
 //! no network but a loopback interface of its own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::durable;
 use crate::error::{BoxError, BuildError};
-use crate::names::{Architecture, BaseName};
+use crate::names::{Architecture, BaseName, PackageName};
+use crate::pipeline::MAX_RESULTS;
 use crate::process::{self, Command, ProcessError};
 use crate::states::SourcePackage;
 use crate::stop::Interrupt;
@@ -51,16 +52,19 @@ pub struct BuildLimits {
     pub log: u64,
     /// Processes of all builds of the account together.
     pub processes: u64,
+    /// Bytes of what one run leaves, all files together.
+    pub results: u64,
 }
 
 impl Default for BuildLimits {
-    /// Two hours, 20 minutes, 64 MiB and 2,000 processes.
+    /// Two hours, 20 minutes, 64 MiB, 2,000 processes and 4 GiB.
     fn default() -> Self {
         Self {
             time: Duration::from_secs(2 * 3600),
             silence: Duration::from_secs(20 * 60),
             log: 64 << 20,
             processes: 2000,
+            results: MAX_RESULTS,
         }
     }
 }
@@ -129,7 +133,7 @@ impl SbuildBuilder {
             Err(e) => return Err(backend(e)),
         };
         match status.code() {
-            Some(0) => results::take(&entry.part(Part::Output), into).map_err(|refused| match refused {
+            Some(0) => results::take(&entry.part(Part::Output), into, self.limits.results).map_err(|refused| match refused {
                 Refused::Build(problem) => attempted(source, problem),
                 Refused::Backend(e) => BuildError::Backend(e),
             }),
@@ -178,6 +182,14 @@ impl Builder for SbuildBuilder {
             (Ok(_), Err(e)) => Err(BuildError::Backend(e)),
             (result, _) => result,
         }
+    }
+
+    fn protected(
+        &self,
+        base: &BaseName,
+        architecture: &Architecture,
+    ) -> Result<BTreeSet<PackageName>, BuildError> {
+        self.bases.packages(base, architecture).map_err(BuildError::Backend)
     }
 
     fn clean_up(&self) -> Result<(), BuildError> {

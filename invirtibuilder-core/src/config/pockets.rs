@@ -5,12 +5,13 @@ use std::fmt::Display;
 use std::path::Path;
 use std::str::FromStr;
 
-use super::section::{Place, Section, Value};
+use super::acls::read_acl;
+use super::section::{Place, Section};
 use super::tree::Node;
 use super::{Base, Host, Release, default_architectures};
 use crate::access::Acl;
 use crate::names::{Architecture, BaseName, Component, PocketName};
-use crate::policy::{CopyFrom, PocketSpec, Policy, Trust};
+use crate::policy::{BinaryVersions, CopyFrom, PocketSpec, Policy, Trust};
 use crate::publisher::archive::Upgrades;
 
 /// A pocket as the configuration describes it.
@@ -26,6 +27,7 @@ pub(super) fn read_pockets(
     root: &Path,
     host: &Host,
     bases: &BTreeMap<BaseName, Base>,
+    lists: &BTreeSet<&str>,
 ) -> Vec<Pocket> {
     let place = section.place().clone();
     let entries = section.named();
@@ -36,7 +38,7 @@ pub(super) fn read_pockets(
     let mut pockets: Vec<Pocket> = Vec::new();
     for (name, node, place) in entries {
         let Some(name) = place.take(name.parse::<PocketName>()) else { continue };
-        let context = Context { root, host, bases, names: &names };
+        let context = Context { root, host, bases, names: &names, lists };
         let Some(pocket) = read_pocket(name, Section::of(Some(node), place.clone()), &context) else {
             continue;
         };
@@ -52,10 +54,12 @@ struct Context<'a> {
     host: &'a Host,
     bases: &'a BTreeMap<BaseName, Base>,
     names: &'a BTreeSet<&'a str>,
+    /// The names of the lists of principals.
+    lists: &'a BTreeSet<&'a str>,
 }
 
 fn read_pocket(name: PocketName, mut section: Section<'_>, context: &Context<'_>) -> Option<Pocket> {
-    let acl = read_acl(&mut section, context.root);
+    let acl = read_acl(&mut section, context.root, context.lists);
     let suite = name_or(&mut section, "apt", name.as_str());
     let branch = name_or(&mut section, "git", name.as_str());
     let components = read_components(&mut section);
@@ -64,6 +68,13 @@ fn read_pocket(name: PocketName, mut section: Section<'_>, context: &Context<'_>
         allow_backtracking: section.value("allow_backtracking").and_then(|it| it.boolean()).unwrap_or(false),
         copy_from: read_copy_from(&mut section, &name, context.names),
         trust: read_trust(&mut section),
+        binary_versions: read_binary_versions(&mut section),
+        may_replace: section
+            .value("may_replace")
+            .map(|it| it.list())
+            .unwrap_or_default()
+            .into_iter()
+            .collect(),
     };
     if policy.trust == Trust::None && !policy.allow_backtracking {
         section.place().key("trust").report(
@@ -134,53 +145,6 @@ where
     }
 }
 
-fn read_acl(section: &mut Section<'_>, root: &Path) -> Option<Acl> {
-    const FORMS: &str = "write a list of principals, the name of a list below `acls`, `{ file: PATH }` or `{ command: [PATH] }`";
-    let Some(value) = section.value("acl") else {
-        section.place().report(format!("acl is missing, so nobody could publish here; {FORMS}"));
-        return None;
-    };
-    match value.node {
-        Node::List(_) => Some(Acl::Principals(value.list())),
-        Node::Map(_) => read_acl_source(Section::of(Some(value.node), value.place.clone()), root),
-        Node::Text(name) if !name.is_empty() => Some(Acl::Named(name.clone())),
-        other => {
-            value.place.report(format!("it is {}; {FORMS}", other.kind()));
-            None
-        }
-    }
-}
-
-fn read_acl_source(mut section: Section<'_>, root: &Path) -> Option<Acl> {
-    let place = section.place().clone();
-    let (file, command) = (section.value("file"), section.value("command"));
-    section.finish();
-    match (file, command) {
-        (Some(file), None) => file.path(root).map(Acl::File),
-        (None, Some(command)) => read_command(&command).map(Acl::Command),
-        _ => {
-            place.report("it has neither or both of file and command; write one of them");
-            None
-        }
-    }
-}
-
-fn read_command(value: &Value<'_>) -> Option<Vec<String>> {
-    let items = value.items();
-    let words: Vec<String> = items.iter().filter_map(Value::text).map(str::to_owned).collect();
-    match words.first() {
-        Some(program) if program.starts_with('/') => Some(words),
-        Some(program) => {
-            value.place.report(format!("{program} is not an absolute path; write where the program is"));
-            None
-        }
-        None => {
-            value.place.report("it names no program; write [/path/of/the/program]");
-            None
-        }
-    }
-}
-
 fn read_copy_from(section: &mut Section<'_>, pocket: &PocketName, names: &BTreeSet<&str>) -> CopyFrom {
     let Some(value) = section.value("copy_from") else { return CopyFrom::Any };
     if let Node::Text(text) = value.node {
@@ -212,6 +176,18 @@ fn read_trust(section: &mut Section<'_>) -> Trust {
         Some(other) => {
             value.place.report(format!("{other:?} is not a trust; write none or full"));
             Trust::Full
+        }
+    }
+}
+
+fn read_binary_versions(section: &mut Section<'_>) -> BinaryVersions {
+    let Some(value) = section.value("binary_versions") else { return BinaryVersions::Same };
+    match value.text() {
+        Some("any") => BinaryVersions::Any,
+        Some("same") | None => BinaryVersions::Same,
+        Some(other) => {
+            value.place.report(format!("{other:?} is not a rule for versions; write same or any"));
+            BinaryVersions::Same
         }
     }
 }

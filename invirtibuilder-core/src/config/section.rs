@@ -3,6 +3,7 @@
 //! Never stops at the first problem: what cannot be read is reported and counts as left out.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -127,6 +128,11 @@ impl<'a> Section<'a> {
         let is_first = |at: usize, key: &str| !self.entries.iter().take(at).any(|it| it.0 == key);
         let entries = self.entries.iter().enumerate().filter(|(at, it)| is_first(*at, &it.0));
         entries.map(|(_, (key, node))| (key.as_str(), node, self.place.key(key))).collect()
+    }
+
+    /// Returns the keys of a map whose keys are names.
+    pub(super) fn keys(&self) -> BTreeSet<&'a str> {
+        self.entries.iter().map(|it| it.0.as_str()).collect()
     }
 
     /// Refuses a key that the documentation promises for later.

@@ -1,16 +1,18 @@
 //! Reads the whole configuration from its tree.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::acls::read_lists;
+use super::keys::{read_keyring_package, read_keys};
 use super::pockets::{Pocket, read_pockets};
 use super::section::{Place, Problems, Section, Value};
 use super::tree::Node;
 use super::units::{parse_duration, parse_size};
 use super::{Base, Builder, Config, DEFAULT_ROOT, Host, Paths, Publisher, Tagger};
-use crate::access::Lists;
-use crate::names::{BaseName, BranchName, Component, Principal};
+use crate::names::{BaseName, BranchName, Component};
+use crate::pipeline::MAX_RESULTS;
 use crate::policy::PocketSpec;
 use crate::process::Limits;
 use crate::publisher::archive::{Compression, Descriptions};
@@ -21,12 +23,14 @@ pub(super) fn read<'a>(tree: &'a Node, host: &Host, problems: &'a Problems<'a>) 
     let mut top = Section::of(Some(tree), Place::top(problems));
     let root = read_root(&mut top);
     let paths = read_paths(top.section("paths"), &root);
-    let lists = read_lists(top.section("acls"));
+    let acls = top.section("acls");
+    let names = acls.keys();
+    let lists = read_lists(acls, &root, &names);
     let impersonate = top.value("impersonate").map(|it| it.list()).unwrap_or_default();
     let mut bases = read_bases(top.section("bases"), &root);
 
     let mut build = top.section("build");
-    let pockets = read_pockets(build.section("pockets"), &root, host, &bases);
+    let pockets = read_pockets(build.section("pockets"), &root, host, &bases, &names);
     let tagger = read_tagger(build.section("tagger"));
     let tag_prefix = read_tag_prefix(&mut build);
     build.finish();
@@ -112,26 +116,6 @@ fn check_privacy(section: &Section<'_>, paths: &Paths) {
             ));
         }
     }
-}
-
-fn read_lists(section: Section<'_>) -> Lists {
-    let entries = section.named();
-    let names: BTreeSet<&str> = entries.iter().map(|it| it.0).collect();
-    let mut lists = Lists::new();
-    for (name, node, place) in &entries {
-        let mut principals = Vec::new();
-        for item in (Value { node, place: place.clone() }).items() {
-            let Some(principal) = item.parse::<Principal>() else { continue };
-            if names.contains(principal.as_str()) {
-                item.place.report(format!(
-                    "{principal} is another list, and lists in lists are not supported yet; write its principals here"
-                ));
-            }
-            principals.push(principal);
-        }
-        lists.insert((*name).to_owned(), principals);
-    }
-    lists
 }
 
 fn read_bases(section: Section<'_>, root: &Path) -> BTreeMap<BaseName, Base> {
@@ -247,24 +231,19 @@ fn read_builder(mut section: Section<'_>) -> Builder {
     let mut limits = section.section("limits");
     let time = read_duration(&mut limits, "time").unwrap_or(Duration::from_secs(2 * 60 * 60));
     let silence = read_duration(&mut limits, "silence").unwrap_or(Duration::from_secs(20 * 60));
-    let log = limits.value("log").and_then(|it| it.place.take(parse_size(it.text()?)));
+    let mut size = |key| limits.value(key).and_then(|it| it.place.take(parse_size(it.text()?)));
+    let (log, results) = (size("log"), size("results").unwrap_or(MAX_RESULTS));
     for key in ["disk", "memory", "processes"] {
         limits.not_yet(key);
     }
     limits.finish();
     section.finish();
-    Builder { user, limits: Limits { time, silence, output: log.unwrap_or(64 << 20) } }
+    Builder { user, limits: Limits { time, silence, output: log.unwrap_or(64 << 20) }, results }
 }
 
 fn read_publisher(mut section: Section<'_>) -> Publisher {
     section.backend("archive");
-    let key = section.value("key").and_then(|value| {
-        let text = value.text()?.replace(' ', "").to_ascii_uppercase();
-        if !matches!(text.len(), 40 | 64) || !text.bytes().all(|c| c.is_ascii_hexdigit()) {
-            value.place.report("it is not a full fingerprint of 40 or 64 hexadecimal digits; `gpg --list-keys --with-colons` prints it as fpr");
-        }
-        Some(text)
-    });
+    let keys = read_keys(&mut section);
     let mut line = |key| section.line(key).unwrap_or_else(|| "Invirtibuilder".to_owned());
     let (origin, label) = (line("origin"), line("label"));
     let changelogs = section.line("changelogs");
@@ -275,8 +254,9 @@ fn read_publisher(mut section: Section<'_>) -> Publisher {
         || vec![Compression::Gz, Compression::Xz],
         |value| not_empty(&value, value.list(), "a compression such as gz"),
     );
+    let keyring_package = read_keyring_package(&mut section, &origin);
     section.finish();
-    Publisher { key, origin, label, changelogs, contents, descriptions, debug, compression }
+    Publisher { keys, keyring_package, origin, label, changelogs, contents, descriptions, debug, compression }
 }
 
 fn read_descriptions(section: &mut Section<'_>) -> Descriptions {

@@ -3,7 +3,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::*;
-use crate::policy::{CopyFrom, Trust};
+use crate::access::{Member, Pattern};
+use crate::policy::{BinaryVersions, CopyFrom, Trust};
 
 const MISSION: &str = "\
 build:
@@ -71,7 +72,7 @@ fn the_sample_file_documents_every_key_and_loads() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/site/invirtibuilder.yaml");
     let config = Config::load(&file, &host()).unwrap_or_else(|e| panic!("{e}"));
     assert_eq!(config.pockets.len(), 3);
-    assert_eq!(config.lists["system:xvm-root"].len(), 2);
+    assert_eq!(config.lists.len(), 3);
     assert_eq!(config.tag_prefix, "debian/");
     // Every key that the reader asks for is in the sample: an unknown key's remedy lists them.
     let sample = std::fs::read_to_string(&file).unwrap();
@@ -121,7 +122,7 @@ fn every_form_of_an_access_list_is_read() {
     let acl = |text: &str| {
         accepted(&with_pocket(&format!("      acl: {text}\n"))).acls.into_values().next().unwrap()
     };
-    assert_eq!(acl("[a@B, c d]"), Acl::Principals(vec!["a@B".parse().unwrap(), "c d".parse().unwrap()]));
+    assert_eq!(acl("[a@B, c d]"), Acl::of(["a@B".parse().unwrap(), "c d".parse().unwrap()]));
     assert_eq!(acl("system:x"), Acl::Named("system:x".to_owned()));
     assert_eq!(acl("{ file: who }"), Acl::File("/var/lib/invirtibuilder/who".into()));
     assert_eq!(acl("{ command: [/bin/who, -v] }"), Acl::Command(vec!["/bin/who".into(), "-v".into()]));
@@ -142,6 +143,33 @@ fn an_untrusted_pocket_must_not_make_tags_that_reserve_versions() {
         ]
     );
     accepted(&with_pocket("      acl: [a@B]\n      trust: none\n      allow_backtracking: yes\n"));
+}
+
+#[test]
+fn what_a_build_may_leave_is_strict_unless_a_pocket_says_otherwise() {
+    let policy = |lines: &str| {
+        let config = accepted(&with_pocket(&format!("      acl: [a@B]\n{lines}")));
+        config.pockets.into_values().next().unwrap().policy
+    };
+    assert_eq!(policy("").binary_versions, BinaryVersions::Same);
+    assert!(policy("").may_replace.is_empty());
+    let lax = policy("      binary_versions: any\n      may_replace: [bash, libc6]\n");
+    assert_eq!(lax.binary_versions, BinaryVersions::Any);
+    assert_eq!(lax.may_replace, ["bash", "libc6"].map(|it| it.parse().unwrap()).into());
+    let wrong = "      acl: [a@B]\n      binary_versions: newest\n      may_replace: [Bash]\n";
+    let lines = refused(&with_pocket(wrong));
+    assert_eq!(
+        lines[0],
+        "site.yaml:5: build.pockets.dev.binary_versions: \"newest\" is not a rule for versions; write same or any"
+    );
+    assert!(
+        lines[1].starts_with(
+            "site.yaml:6: build.pockets.dev.may_replace[0]: \"Bash\" is not a valid package name"
+        ),
+        "{lines:?}"
+    );
+    assert_eq!(accepted(&with_top("")).builder.results, 4 << 30);
+    assert_eq!(accepted(&with_top("builder: { limits: { results: 1GB } }\n")).builder.results, 1_000_000_000);
 }
 
 #[test]
@@ -235,7 +263,6 @@ fn what_later_work_brings_is_refused_and_not_ignored() {
         with_top("builder: { backend: overlay }\n"),
         with_top("builder: { limits: { memory: 4GiB } }\n"),
         with_top("publisher: { backend: reprepro }\n"),
-        with_top("acls: { a: [b], b: [x@Y] }\n"),
     ] {
         let error = refused(&text);
         assert!(error.len() == 1 && error[0].contains("not supported yet"), "{error:?}");
@@ -285,13 +312,30 @@ fn nothing_private_is_below_the_archive() {
 }
 
 #[test]
+fn the_archive_has_one_key_or_a_list_of_keys_each_once() {
+    let (a, b) = ("A".repeat(40), "B".repeat(40));
+    let keys = |text: &str| accepted(&with_top(&format!("publisher: {{ {text} }}\n"))).publisher.keys;
+    assert_eq!(keys(&format!("keys: [{a}, '{b}!']")), [a.parse().unwrap(), format!("{b}!").parse().unwrap()]);
+    assert_eq!(keys(&format!("key: {a}")), [a.parse().unwrap()]);
+    for (text, problem) in [
+        (format!("key: {a}, keys: [{b}]"), "key is there too, and the two exclude each other"),
+        (format!("keys: [{a}, '{a}!']"), "is there twice"),
+        ("keys: []".to_owned(), "it is empty"),
+        ("keys: [ABCD]".to_owned(), "it is not a full fingerprint"),
+    ] {
+        let error = refused(&with_top(&format!("publisher: {{ {text} }}\n"))).join("\n");
+        assert!(error.contains(problem), "{error}");
+    }
+}
+
+#[test]
 fn texts_that_yaml_takes_for_numbers_must_be_quoted() {
     let key = "1234567890123456789012345678901234567890";
     let error = refused(&with_top(&format!("publisher:\n  key: {key}\n")));
     assert_eq!(error, ["site.yaml:6: publisher.key: it is a number, not a text; write it in quotes"]);
     assert_eq!(
-        accepted(&with_top(&format!("publisher: {{ key: '{key}' }}\n"))).publisher.key.as_deref(),
-        Some(key)
+        accepted(&with_top(&format!("publisher: {{ key: '{key}' }}\n"))).publisher.keys,
+        [key.parse().unwrap()]
     );
 }
 
@@ -367,11 +411,12 @@ fn the_configuration_of_a_new_site_parses_back_to_the_same_values() {
         let found = &config.pockets[&pocket.name];
         assert_eq!((&found.suite, found.branch.as_str()), (&pocket.suite, pocket.name.as_str()));
         assert_eq!((found.policy.allow_backtracking, &found.base), (pocket.allow_backtracking, &new.base));
-        assert_eq!(config.acls[&pocket.name], Acl::Principals(pocket.acl.clone()));
+        assert_eq!(config.acls[&pocket.name], Acl::of(pocket.acl.clone()));
     }
     assert_eq!(config.bases[&new.base].suites, new.base_suites);
     assert_eq!(config.bases[&new.base].mirror, new.mirror);
-    assert_eq!((config.tagger, config.publisher.key), (new.tagger, new.key));
+    let keys: Vec<_> = new.key.iter().map(|it| it.parse().unwrap()).collect();
+    assert_eq!((config.tagger, config.publisher.keys), (new.tagger, keys));
     assert_eq!(config.builder.user, new.builder_user);
     let plain = NewSite {
         mirror: None,
@@ -382,7 +427,7 @@ fn the_configuration_of_a_new_site_parses_back_to_the_same_values() {
         ..new
     };
     let config = accepted(&Config::render_new(&plain));
-    assert_eq!((config.publisher.key, config.builder.user), (None, None));
+    assert_eq!((config.publisher.keys, config.builder.user), (Vec::new(), None));
 }
 
 #[test]
@@ -399,4 +444,22 @@ proptest::proptest! {
             proptest::prop_assert!(!error.problems().is_empty());
         }
     }
+}
+
+#[test]
+fn lists_may_be_in_lists_but_not_in_themselves() {
+    let config = accepted(&with_top(
+        "acls: { a: [x@Y, b, { pattern: '*@Z' }], b: { file: who }, c: [{ command: [/bin/who] }] }\n",
+    ));
+    let pattern = Member::Pattern(Pattern::new("*@Z"));
+    let of_b = Member::List(Acl::Named("b".to_owned()));
+    assert_eq!(
+        config.lists["a"],
+        Acl::Members(vec![Member::Principal("x@Y".parse().unwrap()), of_b, pattern])
+    );
+    assert_eq!(config.lists["b"], Acl::File("/var/lib/invirtibuilder/who".into()));
+    assert_eq!(
+        refused(&with_top("acls: { a: [b], b: [c], c: [a] }\n"))[0],
+        "site.yaml:5: acls.a: it is in itself: a, which has b, which has c, which has a; take it out of one of them"
+    );
 }

@@ -138,7 +138,7 @@ fn a_survey_relates_the_commit_to_the_head(world: &dyn World) {
     let survey = prod.survey(&hello, &next).expect("a survey succeeds");
     assert_eq!(survey.commit, CommitState::Present);
     assert_eq!(survey.changelog, Some(Ok((hello.clone(), version("4")))));
-    assert_eq!(survey.control, Some(Ok(hello)));
+    assert_eq!(survey.control.map(|it| it.map(|it| it.source)), Some(Ok(hello)));
 }
 
 fn a_survey_of_what_does_not_exist_is_an_answer(world: &dyn World) {

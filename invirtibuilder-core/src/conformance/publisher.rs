@@ -146,6 +146,7 @@ pub fn all<P: Publisher>(mut make: impl FnMut() -> P) {
     another_version_than_the_held_one_is_not_copied(&make());
     other_bytes_under_a_reserved_version_are_refused_and_change_nothing(&make());
     a_backtracking_suite_takes_a_version_again(&make());
+    the_name_of_another_source_s_binary_is_refused_and_changes_nothing(&make());
 }
 
 /// An empty suite, and one that does not exist, hold nothing.
@@ -299,6 +300,30 @@ pub fn a_backtracking_suite_takes_a_version_again(publisher: &dyn Publisher) {
         published(publisher, &hello, &unstable());
         expect_contents(publisher, &unstable().suite, &[&hello]);
     }
+}
+
+/// A binary package belongs to one source package of a suite: another may not publish it, nor bring it along by a
+/// copy, in whatever version. The owner may.
+///
+/// # Panics
+/// The contract is broken.
+pub fn the_name_of_another_source_s_binary_is_refused_and_changes_nothing(publisher: &dyn Publisher) {
+    // Each sample makes a package of its own name, and one of that name with `-doc` at its end.
+    let (hello, thief) = (Sample::new("hello", "1.0", ""), Sample::new("hello-doc", "2.0", ""));
+    published(publisher, &hello, &stable());
+    let expect_owned = |refused: Result<(), PublishError>| match refused {
+        Err(PublishError::Owned { binary, owner, .. }) => {
+            assert_eq!((binary.as_str(), owner.as_str()), ("hello-doc", "hello"));
+            expect_contents(publisher, &stable().suite, &[&hello]);
+        }
+        other => panic!("hello-doc is a package of hello, but: {other:?}"),
+    };
+    expect_owned(thief.publish(publisher, &stable()));
+    published(publisher, &thief, &unstable());
+    expect_owned(publisher.copy(&CopyPlan::for_tests(thief.plan(&stable()), unstable())).map(drop));
+    let newer = Sample::new("hello", "1.1", "");
+    published(publisher, &newer, &stable());
+    expect_contents(publisher, &stable().suite, &[&newer]);
 }
 
 fn published(publisher: &dyn Publisher, sample: &Sample, pocket: &PocketSpec) {

@@ -4,10 +4,12 @@ use std::io::Read;
 use std::path::Path;
 
 use super::contents::unpack;
-use super::{MAX_CONTROL_BYTES, open_regular, parse_field};
+use super::hashing::Hashing;
+use super::{Listed, MAX_CONTROL_BYTES, check_sum, open_listed, parse_field};
 use crate::error::{BoxError, VerifyError};
 use crate::job::Artifact;
 use crate::names::{Architecture, PackageName, Version};
+use crate::policy::BuiltBinary;
 
 /// The longest `control.tar`, unpacked; the sums of very large packages are in it too.
 const MAX_TARBALL_BYTES: u64 = 256 << 20;
@@ -22,16 +24,23 @@ pub struct BinaryControl {
     architecture: Architecture,
     source: PackageName,
     source_version: Version,
+    package_type: Option<String>,
+    is_debug_symbols: bool,
+    is_essential: bool,
 }
 
 impl BinaryControl {
-    /// Reads the control information of a package that was hashed already.
-    pub(crate) fn read(directory: &Path, artifact: Artifact) -> Result<Self, VerifyError> {
-        let path = directory.join(artifact.name.as_str());
-        let file = open_regular(&path)?;
-        let text = control_file(file)
-            .map_err(|e| VerifyError::new(&path, format!("it is not a Debian package: {e}")))?;
-        Self::parse(&path, artifact, &text)
+    /// Reads a listed package once: its hashes, and the control information in the bytes that were hashed.
+    pub(super) fn read(path: &Path, listed: &Listed, by: &str) -> Result<Self, VerifyError> {
+        let file = open_listed(path, listed, by)?;
+        let mut bytes = Hashing::new(file.take(listed.size.saturating_add(1)));
+        let text = control_file(&mut bytes);
+        let artifact = bytes.finish(listed.name.clone());
+        let artifact = artifact.map_err(|e| VerifyError::new(path, format!("it cannot be read: {e}")))?;
+        // A file that is not what is listed is that first of all.
+        check_sum(path, &artifact, listed, by)?;
+        let text = text.map_err(|e| VerifyError::new(path, format!("it is not a Debian package: {e}")))?;
+        Self::parse(path, artifact, &text)
     }
 
     fn parse(path: &Path, artifact: Artifact, text: &str) -> Result<Self, VerifyError> {
@@ -55,7 +64,26 @@ impl BinaryControl {
             }
         };
         let architecture = parse_field(path, &paragraph, "Architecture")?;
-        Ok(Self { artifact, text, package, version, architecture, source, source_version })
+        let field = |name| paragraph.get(name).map(str::trim);
+        let is_debug = |section: &str| section.rsplit('/').next() == Some("debug");
+        let is_debug_symbols =
+            field("Auto-Built-Package") == Some("debug-symbols") && field("Section").is_some_and(is_debug);
+        // `Protected` was `Important` before it had a name of its own (apt-pkg, deb-control(5)).
+        let is_yes = |name| field(name).is_some_and(|it| it.eq_ignore_ascii_case("yes"));
+        let is_essential = ["Essential", "Protected", "Important"].into_iter().any(is_yes);
+        let package_type = field("Package-Type").map(str::to_owned);
+        Ok(Self {
+            artifact,
+            text,
+            package,
+            version,
+            architecture,
+            source,
+            source_version,
+            package_type,
+            is_debug_symbols,
+            is_essential,
+        })
     }
 
     /// Returns the file.
@@ -102,10 +130,39 @@ impl BinaryControl {
     pub fn source_version(&self) -> &Version {
         &self.source_version
     }
+
+    /// Returns its `Package-Type`, if it has one (deb-control(5)).
+    #[must_use]
+    pub fn package_type(&self) -> Option<&str> {
+        self.package_type.as_deref()
+    }
+
+    /// Returns whether it says that debhelper made it of another package's debug symbols.
+    #[must_use]
+    pub fn is_debug_symbols(&self) -> bool {
+        self.is_debug_symbols
+    }
+
+    /// Returns it as a fact for policy, from a run of the builder for `target`.
+    pub(crate) fn as_built<'a>(&'a self, target: &'a Architecture) -> BuiltBinary<'a> {
+        BuiltBinary {
+            file: &self.artifact.name,
+            sha256: &self.artifact.sha256,
+            package: &self.package,
+            version: &self.version,
+            architecture: &self.architecture,
+            source: &self.source,
+            source_version: &self.source_version,
+            package_type: self.package_type(),
+            is_debug_symbols: self.is_debug_symbols,
+            is_essential: self.is_essential,
+            target,
+        }
+    }
 }
 
 /// Finds the file `control` in the archive `control.tar*` in a package.
-fn control_file(file: std::fs::File) -> Result<String, BoxError> {
+fn control_file(file: impl Read) -> Result<String, BoxError> {
     let mut package = ar::Archive::new(std::io::BufReader::new(file));
     let mut is_first = true;
     while let Some(member) = package.next_entry() {

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use super::{
-    BinaryControl, check_files, directory_of, file_name_of, hash_file, parse_field, parse_paragraph,
-    read_checksums, read_text,
+    BinaryControl, check_file, directory_of, file_name_of, hash_open, parse_field, parse_paragraph,
+    read_checksums, read_text, shown_name, total,
 };
 use crate::error::VerifyError;
 use crate::job::Artifact;
@@ -28,25 +28,47 @@ impl Changes {
     /// # Errors
     /// It, or a file that it names, is missing, malformed, not a regular file, or has other content.
     pub fn read(path: &Path) -> Result<Self, VerifyError> {
-        let paragraph = parse_paragraph(path, &read_text(path)?)?;
+        let inspected = Self::inspect(path, u64::MAX)?;
+        inspected.problems.into_iter().next().map_or(Ok(inspected.changes), Err)
+    }
+
+    /// As [`Changes::read`], but reads on after a file that is not what it should be, and reads no file at all
+    /// if they have more than `limit` bytes together.
+    pub(crate) fn inspect(path: &Path, limit: u64) -> Result<Inspected, VerifyError> {
+        let text = read_text(path)?;
+        let paragraph = parse_paragraph(path, &text)?;
         let listed = read_checksums(path, paragraph.get("Checksums-Sha256"))?;
-        let mut files = vec![hash_file(path, file_name_of(path)?)?];
-        files.extend(check_files(path, &listed)?);
-        let directory = directory_of(path);
-        let packages = files.iter().filter(|it| is_package(it.name.as_str()));
-        let binaries =
-            packages.map(|it| BinaryControl::read(&directory, it.clone())).collect::<Result<_, _>>()?;
         // A binary-only upload has `Source: package (version)`.
         let source: String = parse_field(path, &paragraph, "Source")?;
         let name = source.split_whitespace().next().unwrap_or_default();
-        Ok(Self {
+        let mut changes = Self {
             path: path.to_owned(),
-            directory,
+            directory: directory_of(path),
             package: name.parse().map_err(|e| VerifyError::new(path, format!("{e}")))?,
             version: parse_field(path, &paragraph, "Version")?,
-            files,
-            binaries,
-        })
+            files: vec![hash_open(path, text.as_bytes(), file_name_of(path)?)?],
+            binaries: Vec::new(),
+        };
+        let bytes = total(&listed);
+        let mut problems = Vec::new();
+        for it in listed.iter().filter(|_| bytes <= limit) {
+            if is_package(it.name.as_str()) {
+                let path = changes.directory.join(it.name.as_str());
+                match BinaryControl::read(&path, it, &shown_name(&changes.path)) {
+                    Ok(binary) => {
+                        changes.files.push(binary.artifact().clone());
+                        changes.binaries.push(binary);
+                    }
+                    Err(e) => problems.push(e),
+                }
+            } else {
+                match check_file(path, it) {
+                    Ok(file) => changes.files.push(file),
+                    Err(e) => problems.push(e),
+                }
+            }
+        }
+        Ok(Inspected { changes, bytes, problems })
     }
 
     /// Returns the path of the `.changes` file.
@@ -89,34 +111,17 @@ impl Changes {
     pub fn buildinfos(&self) -> impl Iterator<Item = &Artifact> {
         self.files.iter().filter(|it| it.name.as_str().ends_with(".buildinfo"))
     }
+}
 
-    /// Checks that every binary package says that it comes from this source package, and has the file name that
-    /// its control information gives it.
-    pub(crate) fn check_binaries(&self) -> Result<(), VerifyError> {
-        for binary in &self.binaries {
-            let problem =
-                |text| Err(VerifyError::new(self.directory.join(binary.artifact().name.as_str()), text));
-            if *binary.source() != self.package || binary.source_version().as_str() != self.version.as_str() {
-                return problem(format!(
-                    "it says that it comes from {} {}, not from {} {}",
-                    binary.source(),
-                    binary.source_version(),
-                    self.package,
-                    self.version
-                ));
-            }
-            let stem = format!(
-                "{}_{}_{}.",
-                binary.package(),
-                binary.version().without_epoch(),
-                binary.architecture()
-            );
-            if !binary.artifact().name.as_str().starts_with(&stem) {
-                return problem(format!("its control information wants a name that begins with {stem}"));
-            }
-        }
-        Ok(())
-    }
+/// A `.changes` file as it is, whether or not it is fit to be used.
+#[derive(Debug)]
+pub(crate) struct Inspected {
+    /// What it says, with the files that are as it says.
+    pub(crate) changes: Changes,
+    /// The bytes of all files that it names, by its own word.
+    pub(crate) bytes: u64,
+    /// What is wrong with the other files.
+    pub(crate) problems: Vec<VerifyError>,
 }
 
 fn is_package(name: &str) -> bool {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{
-    check_files, directory_of, file_name_of, hash_file, parse_field, parse_paragraph, read_checksums,
+    check_file, directory_of, file_name_of, hash_open, parse_field, parse_paragraph, read_checksums,
     read_text,
 };
 use crate::error::VerifyError;
@@ -27,10 +27,13 @@ impl SourceControl {
     /// # Errors
     /// It, or a file that it names, is missing, malformed, not a regular file, or has other content.
     pub fn read(path: &Path) -> Result<Self, VerifyError> {
-        let paragraph = parse_paragraph(path, &read_text(path)?)?;
+        let text = read_text(path)?;
+        let paragraph = parse_paragraph(path, &text)?;
         let listed = read_checksums(path, paragraph.get("Checksums-Sha256"))?;
-        let mut files = vec![hash_file(path, file_name_of(path)?)?];
-        files.extend(check_files(path, &listed)?);
+        let mut files = vec![hash_open(path, text.as_bytes(), file_name_of(path)?)?];
+        for it in &listed {
+            files.push(check_file(path, it)?);
+        }
         Ok(Self {
             path: path.to_owned(),
             directory: directory_of(path),

@@ -8,6 +8,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::memory::files::{Binary, commit_id, write_build, write_source};
+use crate::names::Architecture;
 
 const TRAILER: &str = "\n  * Change.\n\n -- A B <a@example.org>  Mon, 23 Nov 2026 08:00:00 +0000\n";
 
@@ -86,7 +87,7 @@ fn a_package_in_a_changelog_is_a_package() {
 #[test]
 fn the_first_paragraph_of_control_names_the_source() {
     let text = "# A comment.\nSource: hello\nMaintainer: A <a@example.org>\nBuild-Depends: debhelper (>= 13),\n# another\n x,\n\nPackage: hello\nArchitecture: any\nDescription: x\n";
-    assert_eq!(read_control(text.as_bytes()).unwrap().as_str(), "hello");
+    assert_eq!(read_control(text.as_bytes()).unwrap().source.as_str(), "hello");
 }
 
 #[test]
@@ -187,7 +188,6 @@ fn a_signed_source_package_is_read_without_its_signature() {
 fn a_build_is_read_with_its_binary_packages() {
     let world = World::new();
     let changes = Changes::read(&world.changes).unwrap();
-    changes.check_binaries().unwrap();
     assert_eq!(changes.files().len(), 4);
     let [hello, doc] = changes.binaries() else { panic!("{:?}", changes.binaries()) };
     assert_eq!((hello.package().as_str(), hello.architecture().as_str()), ("hello", "amd64"));
@@ -205,7 +205,7 @@ fn a_file_that_was_changed_is_refused() {
     assert!(world.problem().contains("with SHA-256"), "{}", world.problem());
     bytes.push(0);
     fs::write(&path, &bytes).unwrap();
-    assert!(world.problem().contains("bytes with SHA-256"));
+    assert!(world.problem().contains("bytes, but hello_1.0-1_amd64.changes says"));
     fs::remove_file(&path).unwrap();
     assert!(world.problem().contains("it cannot be read"));
 }
@@ -216,7 +216,7 @@ fn links_pipes_and_directories_are_no_files_of_a_package() {
     let path = world.path("hello_1.0-1_amd64.deb");
     fs::rename(&path, world.path("elsewhere")).unwrap();
     std::os::unix::fs::symlink("elsewhere", &path).unwrap();
-    assert!(world.problem().contains("it cannot be read"), "{}", world.problem());
+    assert!(world.problem().contains("it is a link"), "{}", world.problem());
     fs::remove_file(&path).unwrap();
     rustix::fs::mkfifoat(rustix::fs::CWD, &path, 0o600.into()).unwrap();
     assert!(world.problem().contains("not a regular file"), "{}", world.problem());
@@ -258,18 +258,68 @@ fn malformed_changes_are_refused() {
 }
 
 #[test]
-fn binaries_of_another_source_or_under_another_name_are_refused() {
-    for (from, to) in [("Source: hello", "Source: other"), ("Version: 1:1.0-1", "Version: 1:1.0-2")] {
-        let world = World::new();
-        World::edit(&world.changes, from, to);
-        let problem = Changes::read(&world.changes).unwrap().check_binaries().unwrap_err().to_string();
-        assert!(problem.contains("it says that it comes from hello 1:1.0-1"), "{problem}");
-    }
+fn all_files_that_are_not_as_listed_are_named_and_nothing_is_read_beyond_the_limit() {
     let world = World::new();
-    fs::rename(world.path("hello_1.0-1_amd64.deb"), world.path("libc6_1.0-1_amd64.deb")).unwrap();
-    World::edit(&world.changes, "hello_1.0-1_amd64.deb", "libc6_1.0-1_amd64.deb");
-    let problem = Changes::read(&world.changes).unwrap().check_binaries().unwrap_err().to_string();
-    assert!(problem.contains("wants a name that begins with hello_1.0-1_amd64."), "{problem}");
+    let deb = world.path("hello_1.0-1_amd64.deb");
+    fs::remove_file(&deb).unwrap();
+    std::os::unix::fs::symlink("/dev/zero", &deb).unwrap();
+    fs::write(world.path("hello-doc_1.0-1_all.deb"), "short").unwrap();
+    let found = Changes::inspect(&world.changes, u64::MAX).unwrap();
+    let problems: Vec<String> = found.problems.iter().map(ToString::to_string).collect();
+    assert_eq!(problems.len(), 2, "{problems:?}");
+    assert!(problems[0].contains("it is a link, not a regular file"), "{problems:?}");
+    assert!(problems[1].contains("it has 5 bytes, but hello_1.0-1_amd64.changes says"), "{problems:?}");
+    assert_eq!(found.changes.files().len(), 2, "the .changes and the .buildinfo are as they should be");
+    let limited = Changes::inspect(&world.changes, found.bytes - 1).unwrap();
+    assert_eq!((limited.problems.len(), limited.changes.files().len()), (0, 1));
+}
+
+#[test]
+fn a_control_file_declares_its_binary_packages() {
+    let text = "Source: hello\n\nPackage: hello\nArchitecture: any\n\n# more\nPackage: hello-doc\nArchitecture: all\nSection: doc\n\nPackage: hello-udeb\nXC-Package-Type: udeb\nArchitecture: linux-any\n  hurd-i386\n\nPackage: libhello1\nPackage-Type: udeb\nArchitecture: amd64 arm64\n";
+    let declared = read_control(text.as_bytes()).unwrap();
+    let shown: Vec<String> = declared
+        .binaries
+        .iter()
+        .map(|it| {
+            let of: Vec<String> = it.architectures.iter().map(ToString::to_string).collect();
+            format!("{} {} {}", it.package, it.package_type, of.join(","))
+        })
+        .collect();
+    let wanted = [
+        "hello deb any",
+        "hello-doc deb all",
+        "hello-udeb udeb linux-any,hurd-i386",
+        "libhello1 udeb amd64,arm64",
+    ];
+    assert_eq!(shown, wanted);
+    for (paragraph, text) in [
+        ("Package: Hello\nArchitecture: any\n", "not a valid package name"),
+        ("Package: hello\n", "no Architecture"),
+        ("Package: hello\nArchitecture: any !i386\n", "not a valid architecture"),
+        ("Package: hello\nArchitecture: any\nPackage-Type: rpm\n", "not supported; write deb or udeb"),
+    ] {
+        let error = read_control(format!("Source: hello\n\n{paragraph}").as_bytes()).unwrap_err();
+        assert!(error.contains(text), "{error}");
+    }
+}
+
+#[test]
+fn a_package_of_debug_symbols_and_one_that_forces_itself_on_systems_are_known() {
+    let directory = tempfile::tempdir().unwrap();
+    let of = |more: &str| {
+        let control = format!(
+            "Package: xx\nVersion: 1\nArchitecture: all\nMaintainer: A <a@example.org>\n{more}Description: x\n"
+        );
+        read_deb(&dpkg_deb(directory.path(), &control, "-Zgzip")).unwrap()
+    };
+    assert!(of("Auto-Built-Package: debug-symbols\nSection: contrib/debug\n").is_debug_symbols());
+    assert!(!of("Auto-Built-Package: debug-symbols\nSection: libs\n").is_debug_symbols());
+    assert!(!of("Section: debug\n").is_debug_symbols());
+    let all = Architecture::all();
+    assert!(of("Essential: yes\n").as_built(&all).is_essential);
+    assert!(of("Protected: yes\n").as_built(&all).is_essential);
+    assert!(!of("Essential: no\n").as_built(&all).is_essential);
 }
 
 /// Builds a package with the real dpkg-deb.
@@ -288,8 +338,8 @@ fn dpkg_deb(directory: &Path, control: &str, compression: &str) -> PathBuf {
 }
 
 fn read_deb(path: &Path) -> Result<BinaryControl, VerifyError> {
-    let artifact = hash_file(path, file_name_of(path)?)?;
-    BinaryControl::read(&directory_of(path), artifact)
+    let Artifact { name, size, sha256, .. } = hash_file(path, file_name_of(path)?)?;
+    BinaryControl::read(path, &Listed { name, size, sha256 }, "the test")
 }
 
 #[test]

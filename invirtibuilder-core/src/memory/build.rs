@@ -1,5 +1,6 @@
 //! An exporter and a builder that make the smallest real packages, without any tool.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -8,7 +9,7 @@ use super::files::{Binary, write_build, write_source_with};
 use crate::builder::{Builder, Target};
 use crate::error::{BuildError, ExportError};
 use crate::exporter::Exporter;
-use crate::names::Architecture;
+use crate::names::{Architecture, BaseName, PackageName};
 use crate::states::{BuildPlan, SourcePackage};
 use crate::stop::Interrupt;
 
@@ -70,6 +71,10 @@ impl Builder for MemoryBuilder {
             write_build(into, plan.package(), plan.version(), &target.architecture, &[binary])
         });
         built.and_then(|it| it).map_err(BuildError::Backend)
+    }
+
+    fn protected(&self, _: &BaseName, _: &Architecture) -> Result<BTreeSet<PackageName>, BuildError> {
+        Ok(self.0.world().protected.clone())
     }
 
     fn clean_up(&self) -> Result<(), BuildError> {

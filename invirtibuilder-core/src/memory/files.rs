@@ -79,11 +79,27 @@ pub fn write_build(
     architecture: &Architecture,
     binaries: &[Binary],
 ) -> Result<PathBuf, BoxError> {
-    let mut files = Vec::new();
+    let mut names = Vec::new();
     for binary in binaries {
         let name = format!("{}_{}_{}.deb", binary.package, version.without_epoch(), binary.architecture);
         durable::write(&into.join(&name), &deb(package, version, binary)?)?;
-        files.push(hash_file(&into.join(&name), name.parse()?)?);
+        names.push(name);
+    }
+    write_changes(into, package, version, architecture, &names)
+}
+
+/// Writes the `.buildinfo` and the `.changes` of binary packages that are in `into`, and returns the path of the
+/// `.changes`.
+pub fn write_changes(
+    into: &Path,
+    package: &PackageName,
+    version: &Version,
+    architecture: &Architecture,
+    names: &[String],
+) -> Result<PathBuf, BoxError> {
+    let mut files = Vec::new();
+    for name in names {
+        files.push(hash_file(&into.join(name), name.parse()?)?);
     }
     let stem = format!("{package}_{}_{architecture}", version.without_epoch());
     let buildinfo = format!("{stem}.buildinfo");

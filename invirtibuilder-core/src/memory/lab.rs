@@ -7,7 +7,7 @@ use super::files::commit_id;
 use super::{Memory, MemoryBuilder, MemoryExporter, MemoryPocket, MemoryPublisher, MemoryQueue};
 use crate::job::Request;
 use crate::names::{CommitId, PackageName, PocketName, Version};
-use crate::pipeline::Pipeline;
+use crate::pipeline::{MAX_RESULTS, Pipeline};
 use crate::pocket::Pocket;
 use crate::policy::{PocketSpec, Policy};
 
@@ -68,6 +68,7 @@ impl Lab {
             publisher: Arc::new(MemoryPublisher(self.memory.clone())),
             announcer: Arc::new(self.memory.clone()),
             logs: self.memory.directory().join("logs"),
+            max_results: MAX_RESULTS,
         }
     }
 

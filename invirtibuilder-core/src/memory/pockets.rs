@@ -10,7 +10,7 @@ use crate::error::PocketError;
 use crate::job::Publication;
 use crate::names::{CommitId, PackageName, TagName};
 use crate::pocket::{Pocket, PocketContents, SuperprojectEntry, Untagged};
-use crate::policy::{CommitState, Head, PocketSpec, Relation, Survey};
+use crate::policy::{CommitState, Declaration, Head, PocketSpec, Relation, Survey};
 use crate::states::{BuildPlan, Published};
 
 /// A [`Pocket`] whose Git is in a [`World`].
@@ -68,7 +68,7 @@ impl Pocket for MemoryPocket {
         Ok(Survey {
             commit: state,
             changelog: candidate.map(|it| Ok((package.clone(), it.version.clone()))),
-            control: candidate.map(|_| Ok(package.clone())),
+            control: candidate.map(|_| Ok(Declaration::of_one(package.clone()))),
             relation,
             heads,
             tagged: tag.and_then(|tag| world.tags.get(&(package.clone(), tag)).cloned()),

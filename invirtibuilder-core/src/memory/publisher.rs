@@ -37,6 +37,17 @@ impl MemoryPublisher {
                 problem: "it has other files under this version".to_owned(),
             });
         }
+        let owners = self.owners(plan.suite(), &names)?;
+        for (binary, sources) in owners {
+            if let Some(owner) = sources.into_iter().find(|it| it != plan.package()) {
+                return Err(PublishError::Owned {
+                    suite: plan.suite().clone(),
+                    package: plan.package().clone(),
+                    binary,
+                    owner,
+                });
+            }
+        }
         let held = Held {
             package: plan.package().clone(),
             version: plan.version().clone(),

@@ -5,9 +5,10 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use super::*;
+use crate::builder::Target;
 use crate::error::PublishError;
 use crate::memory::{Lab, MemoryBuilder, MemoryPublisher};
-use crate::names::{CommitId, PackageName, Suite};
+use crate::names::{Architecture, BaseName, CommitId, PackageName, Suite};
 use crate::pocket::PocketContents;
 use crate::policy::Held;
 use crate::publisher::{Generation, Owners};
@@ -293,6 +294,9 @@ impl Builder for During {
     ) -> Result<PathBuf, BuildError> {
         (self.0)()?;
         self.1.build(source, target, into, log, interrupt)
+    }
+    fn protected(&self, base: &BaseName, of: &Architecture) -> Result<BTreeSet<PackageName>, BuildError> {
+        self.1.protected(base, of)
     }
     fn clean_up(&self) -> Result<(), BuildError> {
         Ok(())

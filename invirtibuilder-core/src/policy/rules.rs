@@ -1,7 +1,9 @@
-//! The rules P1 to P8, over facts.
+//! The rules P1 to P8, over facts, and what of the output gate can be judged before there is any output.
 
-use super::{Access, CommitState, Facts, Rejection, Relation, Trust, Violation};
-use crate::names::{CommitId, PocketName, Version};
+use std::collections::BTreeSet;
+
+use super::{Access, BinaryVersions, CommitState, Facts, PocketSpec, Rejection, Relation, Trust, Violation};
+use crate::names::{Architecture, CommitId, PackageName, PocketName, Version};
 
 /// What policy decides about a request that breaks no rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +31,7 @@ pub fn validate(facts: &Facts<'_>) -> Result<Verdict, Rejection> {
     check_access(facts, &mut broken);
     check_commit(facts, &mut broken);
     let version = check_sources(facts, &mut broken);
+    check_base_is_kept(facts, &mut broken);
     if let Some(version) = version {
         check_version_is_free(facts, version, &mut broken);
         check_goes_forward(facts, version, &mut broken);
@@ -87,11 +90,34 @@ fn check_sources<'a>(facts: &Facts<'a>, broken: &mut Vec<Violation>) -> Option<&
         judge("debian/changelog", changelog.as_ref().map(|it| &it.0));
     }
     if let Some(control) = &facts.survey.control {
-        judge("debian/control", control.as_ref());
+        judge("debian/control", control.as_ref().map(|it| &it.source));
     }
     match &facts.survey.changelog {
         Some(Ok((_, version))) => Some(version),
         _ => None,
+    }
+}
+
+/// The output gate, as far as `debian/control` foretells it: nothing replaces a package of the base that the pocket
+/// does not name. For a copy this is the only look: what one pocket may replace, another may not.
+fn check_base_is_kept(facts: &Facts<'_>, broken: &mut Vec<Violation>) {
+    let Some(Ok(declared)) = &facts.survey.control else { return };
+    // What some pocket may replace is a package of a base, also while no base was made on this machine yet.
+    let named = facts.pockets.values().flat_map(|it| &it.policy.may_replace);
+    let protected: BTreeSet<&PackageName> = facts.protected.iter().chain(named).collect();
+    let is_for_pocket = |it: &&super::DeclaredBinary| {
+        it.is_for(&Architecture::all()) || facts.pocket.architectures.iter().any(|of| it.is_for(of))
+    };
+    let made = declared.binaries.iter().filter(is_for_pocket).map(|it| &it.package);
+    let made: BTreeSet<&PackageName> = made.collect();
+    for package in made.intersection(&protected) {
+        if !facts.pocket.policy.may_replace.contains(*package) {
+            broken.push(Violation::ReplacesBase {
+                package: (*package).clone(),
+                base: facts.pocket.base.clone(),
+                pocket: facts.pocket.name.clone(),
+            });
+        }
     }
 }
 
@@ -188,12 +214,16 @@ fn decide(facts: &Facts<'_>, version: &Version) -> Verdict {
     if head_is_here && serves_this(&target.name) {
         return Verdict::Current(version.clone());
     }
-    let source = facts
-        .pockets
-        .keys()
-        .find(|name| **name != target.name && target.policy.copy_from.allows(name) && serves_this(name));
-    match source {
-        Some(from) => Verdict::Copy { version: version.clone(), from: from.clone() },
+    // What was published under a laxer rule is built again, and then judged by the stricter one.
+    let is_as_strict = |it: &PocketSpec| {
+        target.policy.binary_versions == BinaryVersions::Any
+            || it.policy.binary_versions == BinaryVersions::Same
+    };
+    let may_give = |(name, it): &(&PocketName, &PocketSpec)| {
+        **name != target.name && target.policy.copy_from.allows(name) && serves_this(name) && is_as_strict(it)
+    };
+    match facts.pockets.iter().find(may_give) {
+        Some((from, _)) => Verdict::Copy { version: version.clone(), from: from.clone() },
         None => Verdict::Build(version.clone()),
     }
 }

@@ -11,6 +11,7 @@ struct Case {
     access: Access,
     survey: Survey,
     held: BTreeMap<PocketName, Held>,
+    protected: BTreeSet<PackageName>,
 }
 
 fn pocket(name: &str) -> PocketName {
@@ -36,7 +37,7 @@ fn spec(name: &str, policy: Policy) -> (PocketName, PocketSpec) {
 
 /// A first publication of hello 1.0 from the commit `new` in `target`, which breaks no rule.
 fn case(target: &'static str) -> Case {
-    let dev = Policy { allow_backtracking: true, copy_from: CopyFrom::Any, trust: Trust::None };
+    let dev = Policy { allow_backtracking: true, trust: Trust::None, ..Policy::default() };
     Case {
         target,
         pockets: [spec("prod", Policy::default()), spec("staging", Policy::default()), spec("dev", dev)]
@@ -45,12 +46,13 @@ fn case(target: &'static str) -> Case {
         survey: Survey {
             commit: CommitState::Present,
             changelog: Some(Ok(("hello".parse().unwrap(), version("1.0")))),
-            control: Some(Ok("hello".parse().unwrap())),
+            control: Some(Ok(Declaration::of_one("hello".parse().unwrap()))),
             relation: Relation::New,
             heads: BTreeMap::new(),
             tagged: None,
         },
         held: BTreeMap::new(),
+        protected: BTreeSet::new(),
     }
 }
 
@@ -100,6 +102,7 @@ impl Case {
             access: &self.access,
             survey: &self.survey,
             held: &self.held,
+            protected: &self.protected,
         };
         validate(&facts).map_err(|it| it.reasons())
     }
@@ -146,7 +149,7 @@ fn p2_changelog_and_control_parse_and_name_the_package() {
     assert!(both.refused(&["debian/changelog at commit", "debian/control at commit"]), "{:?}", both.judge());
     let mut other = case("prod");
     other.survey.changelog = Some(Ok(("goodbye".parse().unwrap(), version("1.0"))));
-    other.survey.control = Some(Ok("hello2".parse().unwrap()));
+    other.survey.control = Some(Ok(Declaration::of_one("hello2".parse().unwrap())));
     assert!(other.refused(&["names the source package goodbye", "names the source package hello2"]));
     let mut unread = case("prod");
     (unread.survey.changelog, unread.survey.control) = (None, None);
@@ -288,7 +291,7 @@ fn p8_every_broken_rule_is_named_at_once_with_a_remedy() {
     case.survey.relation = Relation::Diverged;
     case.survey.commit = CommitState::Unreachable;
     case.access = Access::Denied("ask carol".to_owned());
-    case.survey.control = Some(Ok("hello2".parse().unwrap()));
+    case.survey.control = Some(Ok(Declaration::of_one("hello2".parse().unwrap())));
     assert!(
         case.refused(&[
             "may not publish in prod",
@@ -315,4 +318,29 @@ fn a_rejection_knows_whether_only_access_is_missing() {
     assert!(Rejection::from(denied.clone()).is_only_access());
     assert!(!Rejection::of(vec![denied, missing]).unwrap().is_only_access());
     assert!(Rejection::of(Vec::new()).is_none());
+}
+
+#[test]
+fn a_commit_that_declares_a_package_of_the_base_is_refused_unless_the_pocket_may_replace_it() {
+    let mut case = case("prod");
+    case.protected = ["hello", "bash"].map(|it| it.parse().unwrap()).into();
+    assert!(case.refused(&["debian/control declares hello, a package of the base bookworm"]));
+    case.pockets.get_mut(&pocket("prod")).unwrap().policy.may_replace = ["hello".parse().unwrap()].into();
+    assert!(case.builds());
+}
+
+#[test]
+fn what_one_pocket_may_replace_is_not_copied_to_one_that_may_not() {
+    let mut case = case("prod").serves("staging", "new", "1.0");
+    case.pockets.get_mut(&pocket("staging")).unwrap().policy.may_replace = ["hello".parse().unwrap()].into();
+    assert!(case.refused(&["if prod shall replace it"]), "{:?}", case.judge());
+}
+
+#[test]
+fn what_was_published_under_a_laxer_rule_for_versions_is_built_again() {
+    let mut case = case("prod").serves("staging", "new", "1.0");
+    case.pockets.get_mut(&pocket("staging")).unwrap().policy.binary_versions = BinaryVersions::Any;
+    assert!(case.builds(), "{:?}", case.judge());
+    case.pockets.get_mut(&pocket("prod")).unwrap().policy.binary_versions = BinaryVersions::Any;
+    assert!(matches!(case.judge(), Ok(Verdict::Copy { .. })), "{:?}", case.judge());
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::names::{CommitId, PackageName, PocketName, Principal, Version};
+use crate::names::{BaseName, CommitId, PackageName, PocketName, Principal, Version};
 
 /// One rule that a request breaks: what was found, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -133,6 +133,18 @@ pub enum Violation {
         commit: CommitId,
         /// The head of the pocket's branch.
         head: CommitId,
+        /// The pocket.
+        pocket: PocketName,
+    },
+    /// The commit declares a package that every system has (the output gate).
+    #[error(
+        "debian/control declares {package}, a package of the base {base}, which nothing replaces by accident, not even its own source; if {pocket} shall replace it, add it to build.pockets.{pocket}.may_replace"
+    )]
+    ReplacesBase {
+        /// The package.
+        package: PackageName,
+        /// The base.
+        base: BaseName,
         /// The pocket.
         pocket: PocketName,
     },

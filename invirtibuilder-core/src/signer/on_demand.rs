@@ -1,57 +1,59 @@
-//! A signer that asks `GnuPG` for its keys when it first needs them.
+//! A signer that asks `GnuPG` for its keys when it first needs them, and now and then again.
 
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-use super::{Fingerprint, GpgSigner, SignError, Signed, Signer, Signing, gpg};
+use super::{GpgSigner, SignError, Signed, Signer, Signing, SigningKey};
+
+/// How long what `GnuPG` said of the keys is believed: somebody may extend one below a worker that runs for months.
+const BELIEVED: Duration = Duration::from_secs(60);
 
 /// A [`GpgSigner`] that is opened by the first call: most commands of a site sign nothing, and should not wait for
 /// `GnuPG`.
 #[derive(Debug)]
 pub struct GpgOnDemand {
     home: PathBuf,
-    fingerprints: Vec<Fingerprint>,
-    opened: OnceLock<GpgSigner>,
+    keys: Vec<SigningKey>,
+    opened: Mutex<Option<(Instant, Arc<GpgSigner>)>>,
 }
 
 impl GpgOnDemand {
     /// Names keys. Looks at nothing.
     #[must_use]
-    pub fn new(home: &Path, fingerprints: &[Fingerprint]) -> Self {
-        Self { home: home.to_owned(), fingerprints: fingerprints.to_vec(), opened: OnceLock::new() }
+    pub fn new<K: Clone + Into<SigningKey>>(home: &Path, keys: &[K]) -> Self {
+        let keys = keys.iter().cloned().map(Into::into).collect();
+        Self { home: home.to_owned(), keys, opened: Mutex::default() }
     }
 
-    fn signer(&self) -> Result<&GpgSigner, SignError> {
-        if let Some(signer) = self.opened.get() {
-            return Ok(signer);
+    /// Returns the signer, opened less than a minute ago.
+    ///
+    /// # Errors
+    /// As [`GpgSigner::open`].
+    pub fn opened(&self) -> Result<Arc<GpgSigner>, SignError> {
+        // Whoever comes while it is being opened waits, instead of starting the same programs.
+        let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((at, signer)) = &*opened
+            && at.elapsed() < BELIEVED
+        {
+            return Ok(Arc::clone(signer));
         }
-        // Two threads may both open it; they find the same.
-        let signer = GpgSigner::open(&self.home, &self.fingerprints)?;
-        Ok(self.opened.get_or_init(|| signer))
+        let signer = Arc::new(GpgSigner::open(&self.home, &self.keys)?);
+        *opened = Some((Instant::now(), Arc::clone(&signer)));
+        Ok(signer)
     }
 }
 
 impl Signer for GpgOnDemand {
     fn sign(&self, release: &str) -> Result<Signed, SignError> {
-        self.begin()?.finish(release)
+        self.opened()?.sign(release)
     }
 
     fn begin(&self) -> Result<Box<dyn Signing>, SignError> {
-        match self.opened.get() {
-            Some(signer) => signer.begin(),
-            // What is wrong with the keys, if anything is, gpg finds out while it signs.
-            None => gpg::begin(&self.home, &self.fingerprints, None),
-        }
+        self.opened()?.begin()
     }
 
     fn public_key(&self) -> Result<String, SignError> {
-        if self.opened.get().is_none()
-            && let Ok(key) = gpg::export(&self.home, &self.fingerprints, &["--armor"]).run()
-            && self.fingerprints.len() == 1
-            && key.starts_with(b"-----BEGIN PGP PUBLIC KEY BLOCK-----")
-        {
-            return Ok(String::from_utf8_lossy(&key).into_owned());
-        }
-        self.signer()?.public_key()
+        self.opened()?.public_key()
     }
 }

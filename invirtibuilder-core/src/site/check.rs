@@ -2,11 +2,10 @@
 
 use std::path::Path;
 
-use super::parts;
+use super::{keys, parts};
 use crate::access;
 use crate::builder::sbuild::program;
 use crate::config::Config;
-use crate::error::causes;
 use crate::finding::Finding;
 use crate::hooks::EventKind;
 
@@ -31,7 +30,7 @@ pub fn check(config: &Config, file: &Path) -> Vec<Finding> {
     ] {
         findings.push(directory(subject, path));
     }
-    findings.push(archive_key(config));
+    findings.extend(keys::check(config));
     findings.extend(access_lists(config));
     findings.extend(hooks(&paths.hooks));
     findings.extend(parts::builder(config).check());
@@ -58,19 +57,6 @@ fn directory(subject: &str, path: &Path) -> Finding {
             let remedy =
                 format!("let the user who runs the worker write it: chown USER {}", existing.display());
             Finding::error(subject, format!("{} is not writable: {e}", existing.display()), remedy)
-        }
-    }
-}
-
-fn archive_key(config: &Config) -> Finding {
-    match parts::check_key(config) {
-        Ok(()) => Finding::ok("archive key", config.publisher.key.clone().unwrap_or_default()),
-        Err(e) => {
-            let remedy = format!(
-                "list the keys with `gpg --homedir {} --list-secret-keys`, and name one as publisher.key",
-                config.paths.gnupg.display()
-            );
-            Finding::error("archive key", causes(&*e).join(": "), remedy)
         }
     }
 }

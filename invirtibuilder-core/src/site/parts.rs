@@ -21,7 +21,7 @@ use crate::publisher::archive::{Archive, ArchiveSpec, Retention, SuiteSpec};
 use crate::queue::directory::DirectoryQueue;
 use crate::repository::Repositories;
 use crate::repository::push_policy::PushPolicy;
-use crate::signer::{Fingerprint, GpgOnDemand, Signer};
+use crate::signer::GpgOnDemand;
 
 /// The file in the archive that has its public key.
 const KEY_FILE: &str = "archive-key.asc";
@@ -53,6 +53,7 @@ pub(super) fn open(config: Config) -> Result<Site, SiteError> {
         publisher: Arc::<Archive>::clone(&archive),
         announcer: Arc::<Hooks>::clone(&hooks),
         logs: config.paths.logs.clone(),
+        max_results: config.builder.results,
     };
     let queue = DirectoryQueue::open(&config.paths.queue)?;
     Ok(Site { config, queue: Box::new(queue), pipeline, git, archive, hooks })
@@ -82,7 +83,7 @@ fn archive(config: &Config) -> Result<Archive, SiteError> {
         suites: config.pockets.values().map(|it| suite(config, it)).collect(),
         retention: Retention::default(),
     };
-    Ok(Archive::new(spec, signer(config).map_err(part("archive"))?))
+    Ok(Archive::new(spec, Box::new(signer(config).map_err(part("archive"))?)))
 }
 
 fn suite(config: &Config, pocket: &PocketSpec) -> SuiteSpec {
@@ -103,19 +104,16 @@ fn suite(config: &Config, pocket: &PocketSpec) -> SuiteSpec {
     }
 }
 
-/// Returns the archive's signer, which looks for its key when it is first needed.
-pub(super) fn signer(config: &Config) -> Result<Box<dyn Signer>, BoxError> {
-    let key = config.publisher.key.as_deref();
-    let key = key.ok_or(
-        "publisher.key names no key; name one by its fingerprint, as `gpg --list-secret-keys` prints it",
-    )?;
-    let fingerprint: Fingerprint = key.parse()?;
-    Ok(Box::new(GpgOnDemand::new(&config.paths.gnupg, &[fingerprint])))
-}
-
-/// Looks for the archive's key now.
-pub(super) fn check_key(config: &Config) -> Result<(), BoxError> {
-    signer(config)?.public_key().map(drop).map_err(Into::into)
+/// Returns the archive's signer, which looks for its keys when they are first needed.
+pub(super) fn signer(config: &Config) -> Result<GpgOnDemand, BoxError> {
+    let keys = &config.publisher.keys;
+    if keys.is_empty() {
+        return Err(
+            "publisher.keys names no key; name one by its fingerprint, as `gpg --list-secret-keys` prints it"
+                .into(),
+        );
+    }
+    Ok(GpgOnDemand::new(&config.paths.gnupg, keys))
 }
 
 /// Returns the builder.
@@ -140,6 +138,7 @@ pub(super) fn builder(config: &Config) -> SbuildBuilder {
             time: limits.time,
             silence: limits.silence,
             log: limits.output,
+            results: config.builder.results,
             ..BuildLimits::default()
         },
     })

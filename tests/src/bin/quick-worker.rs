@@ -2,8 +2,12 @@
 //!
 //! Queue, Git, exporter, archive and hooks are the real ones. It is also a program that embeds the library with a
 //! builder of its own. Reads the site's configuration from `INVIRTIBUILDER_CONFIG`, and ends when the queue is empty.
+//!
+//! With `INVIRTIBUILDER_TEST_OUTPUT` it leaves what a hostile build would, and `INVIRTIBUILDER_TEST_LOG` in its log; its
+//! base has the packages that `INVIRTIBUILDER_TEST_BASE` names.
 #![allow(clippy::disallowed_methods, reason = "a program reads its environment")]
 
+use std::collections::BTreeSet;
 use std::error::Error;
 use std::io::Write;
 use std::num::NonZeroUsize;
@@ -14,16 +18,33 @@ use invirtibuilder_core::config::{Config, Host};
 use invirtibuilder_core::error::{BuildError, causes};
 use invirtibuilder_core::job::{Job, Outcome, Stage};
 use invirtibuilder_core::memory::files::{Binary, write_build};
-use invirtibuilder_core::names::Architecture;
+use invirtibuilder_core::names::{Architecture, BaseName, PackageName};
 use invirtibuilder_core::pipeline::Observer;
 use invirtibuilder_core::site::Site;
 use invirtibuilder_core::states::SourcePackage;
 use invirtibuilder_core::stop::{Interrupt, Stop};
 use invirtibuilder_core::worker::Until;
+use invirtibuilder_tests::hostile;
 
 /// Makes one package for all architectures, with one file.
 #[derive(Debug)]
-struct QuickBuilder;
+struct QuickBuilder {
+    /// What it leaves instead, as [`hostile::leave`] knows it.
+    output: Option<String>,
+    /// What it writes to the log.
+    log: Option<String>,
+    /// The packages of its base.
+    base: BTreeSet<PackageName>,
+}
+
+impl QuickBuilder {
+    fn new() -> Result<Self, Box<dyn Error>> {
+        let variable = |name: &str| std::env::var(format!("INVIRTIBUILDER_TEST_{name}")).ok();
+        let base = variable("BASE").unwrap_or_default();
+        let base = base.split_whitespace().map(str::parse).collect::<Result<_, _>>()?;
+        Ok(Self { output: variable("OUTPUT"), log: variable("LOG"), base })
+    }
+}
 
 impl Builder for QuickBuilder {
     fn build<'a>(
@@ -37,6 +58,13 @@ impl Builder for QuickBuilder {
         let plan = source.plan();
         writeln!(log, "building {} {}", plan.package(), plan.version())
             .map_err(|e| BuildError::Backend(e.into()))?;
+        if let Some(text) = &self.log {
+            writeln!(log, "{text}").map_err(|e| BuildError::Backend(e.into()))?;
+        }
+        if let Some(what) = &self.output {
+            let left = hostile::leave(what, source, target.architecture.as_str(), into);
+            return left.map_err(BuildError::Backend);
+        }
         let binary = Binary {
             package: plan.package().clone(),
             architecture: Architecture::all(),
@@ -44,6 +72,10 @@ impl Builder for QuickBuilder {
         };
         write_build(into, plan.package(), plan.version(), &target.architecture, &[binary])
             .map_err(BuildError::Backend)
+    }
+
+    fn protected(&self, _: &BaseName, _: &Architecture) -> Result<BTreeSet<PackageName>, BuildError> {
+        Ok(self.base.clone())
     }
 
     fn clean_up(&self) -> Result<(), BuildError> {
@@ -67,7 +99,7 @@ impl Observer for Nobody {
 fn main() -> Result<(), Box<dyn Error>> {
     let file = std::env::var_os("INVIRTIBUILDER_CONFIG").ok_or("INVIRTIBUILDER_CONFIG is not set")?;
     let config = Config::load(Path::new(&file), &Host::detect()?)?;
-    let site = Site::open(config)?.with_builder(Box::new(QuickBuilder));
+    let site = Site::open(config)?.with_builder(Box::new(QuickBuilder::new()?));
     match site.worker(NonZeroUsize::MIN, &Nobody)?.run(Until::Empty, &Stop::new()?) {
         Ok(worked) if worked.given_back == 0 => Ok(()),
         Ok(_) => Err("a job was given back".into()),

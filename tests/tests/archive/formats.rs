@@ -96,7 +96,7 @@ fn several_source_packages_are_published_in_one_switch_or_none_is() {
     let mut refused = samples(50..60, "1.1");
     refused.push(Sample::new("package003-doc", "1.0", ""));
     let error = publish_together(&archive, &refused).unwrap_err().to_string();
-    assert!(error.contains("package003-doc of the source package package003"), "{error}");
+    assert!(error.contains("package003-doc from the source package package003"), "{error}");
     let twice = [samples(5..6, "1.2"), samples(5..6, "1.3")].concat();
     publish_together(&archive, &twice).unwrap_err();
     assert!(before == (world.in_release("stable"), super::files(archive.directory())));

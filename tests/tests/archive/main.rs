@@ -199,16 +199,18 @@ fn a_refusal_names_the_suite_and_version_that_own_the_file() {
 }
 
 #[test]
-fn a_binary_package_of_another_source_is_refused_and_its_owner_named() {
+fn a_binary_package_of_another_source_is_refused_in_every_version_and_its_owner_named() {
     let world = World::new();
     let archive = world.archive();
     // The source package hello-doc makes a binary package hello-doc, as hello does.
     hello("1.0").publish(&archive, &stable()).unwrap();
-    for version in ["1.0", "1.1"] {
-        let refused = Sample::new("hello-doc", version, "").publish(&archive, &stable()).unwrap_err();
-        assert!(matches!(refused, PublishError::Conflict { .. }), "{refused:?}");
-        assert!(refused.to_string().contains("hello-doc of the source package hello;"), "{refused}");
+    let before = (world.in_release("stable"), files(archive.directory()));
+    for version in ["0.9", "1.0", "1.1"] {
+        let refused = Sample::new("hello-doc", version, "").publish(&archive, &stable());
+        assert!(matches!(refused, Err(PublishError::Owned { .. })), "{refused:?}");
     }
+    assert!(before == (world.in_release("stable"), files(archive.directory())));
+    Sample::new("hello-doc", "1.1", "").publish(&archive, &unstable()).unwrap();
 }
 
 #[test]

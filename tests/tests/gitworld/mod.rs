@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use invirtibuilder_core::names::{CommitId, PackageName, PocketName, Version};
 use invirtibuilder_core::pocket::git::{GitPocket, GitSite, Tagger};
-use invirtibuilder_core::policy::{CopyFrom, PocketSpec, Policy, Trust};
+use invirtibuilder_core::policy::{PocketSpec, Policy};
 use invirtibuilder_core::repository::{Hooks, Repositories};
 use tempfile::TempDir;
 
@@ -83,7 +83,7 @@ pub fn spec(name: &str, allow_backtracking: bool) -> PocketSpec {
         components: vec!["main".parse().unwrap()],
         architectures: vec!["amd64".parse().unwrap()],
         base: "bookworm".parse().unwrap(),
-        policy: Policy { allow_backtracking, copy_from: CopyFrom::Any, trust: Trust::Full },
+        policy: Policy { allow_backtracking, ..Policy::default() },
     }
 }
 

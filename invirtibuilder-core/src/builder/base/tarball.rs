@@ -1,7 +1,8 @@
-//! Takes a finished tarball from where mmdebstrap left it.
+//! Takes a finished tarball from where mmdebstrap left it, and reads which packages are installed in it.
 //!
 //! Never follows a link: the directory belongs to the account of builds.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::Path;
@@ -12,6 +13,10 @@ use crate::builder::sbuild::results::open_regular;
 use crate::control::hex;
 use crate::durable::NewFile;
 use crate::error::BoxError;
+use crate::names::PackageName;
+
+/// The longest list of packages; that of a whole desktop is a tenth of it.
+const MAX_STATUS_BYTES: u64 = 64 << 20;
 
 /// What a tarball ends with: two blocks of zeros (tar(5)).
 const END: usize = 1024;
@@ -25,6 +30,45 @@ pub(super) fn take(from: &Path, to: &Path) -> Result<String, BoxError> {
     }
     target.commit()?;
     Ok(sha256)
+}
+
+/// Reads the packages that are installed in a tarball, by dpkg's own list (`/var/lib/dpkg/status`, dpkg(1)).
+///
+/// Skips what it does not want, so that a tarball of 450 MB takes some milliseconds.
+pub(super) fn packages(tarball: &Path) -> Result<BTreeSet<PackageName>, BoxError> {
+    const STATUS: &str = "var/lib/dpkg/status";
+    let mut archive = tar::Archive::new(open_regular(tarball)?);
+    for entry in archive.entries_with_seek()? {
+        let entry = entry?;
+        let is_wanted = {
+            let path = entry.path()?;
+            path.strip_prefix(".").unwrap_or(&path) == Path::new(STATUS)
+        };
+        if is_wanted {
+            let mut text = String::new();
+            entry.take(MAX_STATUS_BYTES).read_to_string(&mut text)?;
+            return installed(&text);
+        }
+    }
+    Err(format!("{} has no {STATUS}; remove it, and it is made anew", tarball.display()).into())
+}
+
+fn installed(status: &str) -> Result<BTreeSet<PackageName>, BoxError> {
+    let field = |paragraph: &str, name: &str| {
+        let mut values = paragraph.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        values.next().map(|it| it.trim().to_owned())
+    };
+    let mut packages = BTreeSet::new();
+    for paragraph in status.split("\n\n") {
+        let is_installed = field(paragraph, "Status").is_some_and(|it| it.ends_with(" installed"));
+        if let Some(name) = field(paragraph, "Package").filter(|_| is_installed) {
+            packages.insert(name.parse()?);
+        }
+    }
+    if packages.is_empty() {
+        return Err("dpkg's list of packages is empty in the base".into());
+    }
+    Ok(packages)
 }
 
 /// Copies, and returns the hash and the last bytes.

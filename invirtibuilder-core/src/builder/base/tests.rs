@@ -31,7 +31,8 @@ fn the_tarball_before_the_current_one_is_kept_and_older_ones_go() {
     }
     let (base, architecture) = names();
     let made = Timestamp::UNIX_EPOCH;
-    let record = Record { tarball: name("3"), previous: Some(name("2")), sha256: String::new(), made };
+    let record =
+        Record { tarball: name("3"), previous: Some(name("2")), sha256: String::new(), made, packages: None };
     bases(cache.path()).remove_old(&base, &architecture, &record).unwrap();
     let mut left: Vec<_> = fs::read_dir(cache.path())
         .unwrap()
@@ -51,6 +52,31 @@ fn a_tarball_that_is_cut_off_is_not_taken() {
     fs::write(&from, vec![0; 2_500_000]).unwrap();
     assert_eq!(tarball::take(&from, &to).unwrap().len(), 64);
     assert_eq!(fs::metadata(&to).unwrap().len(), 2_500_000);
+}
+
+#[test]
+fn the_packages_of_a_base_are_those_that_dpkg_says_are_installed_in_it() {
+    const STATUS: &str = "Package: bash\nEssential: yes\nStatus: install ok installed\nVersion: 5\nDescription: a shell\n Package: no\n\nPackage: gone\nStatus: deinstall ok config-files\n\nPackage: libc6\nStatus: hold ok installed\n";
+    let cache = tempfile::tempdir().unwrap();
+    let mut archive = tar::Builder::new(fs::File::create(cache.path().join("x.tar")).unwrap());
+    for (name, text) in [("./etc/passwd", "Package: x\n"), ("./var/lib/dpkg/status", STATUS)] {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(text.len() as u64);
+        archive.append_data(&mut header, name, text.as_bytes()).unwrap();
+    }
+    archive.into_inner().unwrap();
+    let (base, architecture) = names();
+    let bases = bases(cache.path());
+    assert!(bases.packages(&base, &architecture).unwrap().is_empty(), "it was never made");
+    let wanted: BTreeSet<PackageName> = ["bash", "libc6"].map(|it| it.parse().unwrap()).into();
+    // A record from before packages were listed in it.
+    let record = r#"{"tarball":"x.tar","previous":null,"sha256":"00","made":"2026-01-01T00:00:00Z"}"#;
+    fs::write(bases.record(&base, &architecture), record).unwrap();
+    assert_eq!(bases.packages(&base, &architecture).unwrap(), wanted);
+    let record = record.replace('}', r#","packages":["bash","libc6"]}"#);
+    fs::write(bases.record(&base, &architecture), record).unwrap();
+    fs::remove_file(cache.path().join("x.tar")).unwrap();
+    assert_eq!(bases.packages(&base, &architecture).unwrap(), wanted);
 }
 
 #[test]

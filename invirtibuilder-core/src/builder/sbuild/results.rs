@@ -12,6 +12,7 @@ use rustix::fs::OFlags;
 use crate::control::Changes;
 use crate::durable::NewFile;
 use crate::error::BoxError;
+use crate::policy::OutputViolation;
 
 /// Why results were not taken.
 #[derive(Debug)]
@@ -23,7 +24,10 @@ pub(super) enum Refused {
 }
 
 /// Copies the `.changes` and the files that it names from `output` to `into`, and returns where the `.changes` is.
-pub(super) fn take(output: &Path, into: &Path) -> Result<PathBuf, Refused> {
+///
+/// A file that is not as the `.changes` says, or all of them if they have more than `limit` bytes, are named
+/// together. Whether the packages are those that were to be made is not asked here.
+pub(super) fn take(output: &Path, into: &Path, limit: u64) -> Result<PathBuf, Refused> {
     let backend = |e: BoxError| Refused::Backend(e);
     let mut found = Vec::new();
     for entry in fs::read_dir(output).map_err(|e| backend(e.into()))? {
@@ -38,8 +42,16 @@ pub(super) fn take(output: &Path, into: &Path) -> Result<PathBuf, Refused> {
             found.len()
         )));
     };
-    let changes = Changes::read(path).map_err(|e| Refused::Build(e.to_string()))?;
-    for file in changes.files() {
+    let found = Changes::inspect(path, limit).map_err(|e| Refused::Build(e.to_string()))?;
+    if found.bytes > limit {
+        let rule = OutputViolation::TooLarge { found: found.bytes, limit };
+        return Err(Refused::Build(rule.to_string()));
+    }
+    if !found.problems.is_empty() {
+        let problems: Vec<String> = found.problems.iter().map(ToString::to_string).collect();
+        return Err(Refused::Build(problems.join("; ")));
+    }
+    for file in found.changes.files() {
         let name = file.name.as_str();
         copy(&output.join(name), &into.join(name)).map_err(backend)?;
     }

@@ -7,12 +7,12 @@ use super::{Archive, ArchiveError, SuiteSpec};
 use crate::error::PublishError;
 use crate::names::Suite;
 
-/// How a client knows the archive's key (sources.list(5), `Signed-By`).
+/// How a client knows the archive's keys (sources.list(5), `Signed-By`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SignedBy {
     /// A file on the client.
     File(PathBuf),
-    /// The key itself, which apt reads from version 2.4 on.
+    /// The keys themselves, which apt reads from version 2.4 on.
     Inline,
 }
 

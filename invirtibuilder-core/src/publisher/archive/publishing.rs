@@ -191,8 +191,8 @@ impl Archive {
         Ok(Some((held, files)))
     }
 
-    /// Refuses a binary package that the suite serves of another source package: whoever gets a package may not
-    /// depend on which of the two was published last.
+    /// Refuses a binary package that the suite serves of another source package, wherever and in whatever version:
+    /// whoever gets a package may not depend on which of the two was published last.
     pub(super) fn check_owners(
         &self,
         current: &Current<'_>,
@@ -200,11 +200,13 @@ impl Archive {
         entries: &Entries,
     ) -> Result<(), PublishError> {
         let Some(release) = &current.release else { return Ok(()) };
-        for (path, stanzas) in entries.iter().filter(|it| it.0.is_binary()) {
+        let binaries = entries.iter().filter(|it| it.0.is_binary()).flat_map(|it| it.1);
+        let names: BTreeSet<&str> = binaries.map(|it| it.key.name()).collect();
+        for path in release.indices().iter().filter(|it| it.is_binary()) {
             let Some(table) = self.table_of(&current.suite.suite, release, path)? else { continue };
-            let source = plan.package().as_str().as_bytes();
-            for stanza in stanzas {
-                let other = table.named(stanza.key.name()).find(|it| it.source() != source);
+            for name in &names {
+                let source = plan.package().as_str().as_bytes();
+                let other = table.named(name).find(|it| it.source() != source);
                 if let Some(other) = other.map(KeyRef::to_key) {
                     return Err(owned(plan, other.name(), other.source()));
                 }
@@ -275,10 +277,15 @@ fn moved(entries: &Entries, from: &str, to: &str) -> Entries {
 }
 
 fn owned(plan: &BuildPlan, name: &str, owner: &str) -> PublishError {
-    let problem = format!(
-        "it serves {name} of the source package {owner}; publish a version of {owner} without it first"
-    );
-    conflict(plan, problem)
+    match (name.parse(), owner.parse()) {
+        (Ok(binary), Ok(owner)) => PublishError::Owned {
+            suite: plan.suite().clone(),
+            package: plan.package().clone(),
+            binary,
+            owner,
+        },
+        _ => conflict(plan, format!("it serves {name} of the source package {owner}")),
+    }
 }
 
 fn unfit(plan: &BuildPlan, problem: String) -> PublishError {

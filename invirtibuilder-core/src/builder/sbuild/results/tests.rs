@@ -22,7 +22,7 @@ fn build() -> (tempfile::TempDir, PathBuf, PathBuf) {
 }
 
 fn refusal(output: &Path, into: &Path) -> String {
-    match take(output, into) {
+    match take(output, into, u64::MAX) {
         Err(Refused::Build(problem)) => problem,
         other => panic!("{other:?}"),
     }
@@ -32,7 +32,7 @@ fn refusal(output: &Path, into: &Path) -> String {
 fn the_changes_and_the_files_that_it_names_are_taken_and_nothing_else() {
     let (_directory, output, into) = build();
     fs::write(output.join("core"), "dumped").unwrap();
-    let changes = take(&output, &into).unwrap();
+    let changes = take(&output, &into, u64::MAX).unwrap();
     assert_eq!(changes, into.join("hello_1.0_amd64.changes"));
     assert_eq!(fs::read_dir(&into).unwrap().count(), 3);
 }

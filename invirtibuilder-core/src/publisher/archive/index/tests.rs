@@ -276,7 +276,7 @@ fn a_format_that_is_added_or_taken_away_leaves_the_others_as_they_are() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(20))]
+    #![proptest_config(ProptestConfig::with_cases(12))]
     #[test]
     fn the_bytes_depend_on_the_entries_and_not_on_the_changes_that_led_there(
         steps in prop::collection::vec((prop::collection::btree_set(0_u32..120, 1..3), 0_u32..3, 0_u32..4), 1..25),
