@@ -19,6 +19,7 @@ use invirtibuilder_core::names::{CommitId, PackageName, PocketName, Principal};
 use invirtibuilder_core::pipeline::{Gate, MAX_RESULTS, Observer, Pipeline};
 use invirtibuilder_core::pocket::Pocket;
 use invirtibuilder_core::pocket::git::{GitSite, Tagger};
+use invirtibuilder_core::pocket::locks::PocketLocks;
 use invirtibuilder_core::policy::{Access, PocketSpec, Policy};
 use invirtibuilder_core::process::Command;
 use invirtibuilder_core::publisher::Publisher;
@@ -99,6 +100,7 @@ impl Site {
         let archive = Arc::new(FlatArchive::open(&root.join("archive"))?);
         let pipeline = Pipeline {
             pockets,
+            locks: PocketLocks::new(&root.join("queue/rollbacks")),
             gate: Box::new(OnlyAlice),
             exporter: Box::new(NativeExporter::new(repositories, TreeLimits::default())),
             builder: Box::new(DataBuilder),

@@ -11,7 +11,7 @@ use crate::access::{Acl, Lists};
 use crate::names::{Architecture, BaseName, Component, PackageName, PocketName, Principal, Suite};
 use crate::policy::PocketSpec;
 use crate::process::Limits;
-use crate::publisher::archive::{Compression, Descriptions, Upgrades};
+use crate::publisher::archive::{Compression, Descriptions, Retention, Upgrades};
 use crate::signer::SigningKey;
 
 mod acls;
@@ -134,6 +134,10 @@ pub struct Publisher {
     pub origin: String,
     /// The `Label` of its Release files.
     pub label: String,
+    /// What is kept of what a suite served before.
+    pub retention: Retention,
+    /// For how long after it was signed apt accepts what a suite serves; `None` for ever.
+    pub valid_for: Option<Duration>,
     /// Where `apt changelog` finds changelogs: a URI with `@CHANGEPATH@` in it, or `no`.
     pub changelogs: Option<String>,
     /// Whether its suites have `Contents-*`.

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, RenameFlags, flock};
 
+pub mod derived;
 pub mod scratch;
 
 /// What could not be done, and where.
@@ -427,7 +428,7 @@ pub fn append_at(path: &Path, place: u64, bytes: &[u8]) -> Result<()> {
     if is_new { sync_directory(&parent(path)) } else { Ok(()) }
 }
 
-/// An exclusive lock on a file. The kernel releases it when this is dropped or its process dies.
+/// A lock on a file, exclusive unless it says otherwise. The kernel releases it when this is dropped or its process dies.
 #[derive(Debug)]
 #[must_use = "a lock that is dropped at once locks nothing"]
 pub struct Lock(File);
@@ -445,6 +446,17 @@ impl Lock {
         let file = Self::open(path)?;
         loop {
             match flock(&file, FlockOperation::LockExclusive) {
+                Err(rustix::io::Errno::INTR) => (),
+                other => return other.map(|()| Self(file)).map_err(at("lock", path)),
+            }
+        }
+    }
+
+    /// Waits until nobody has the lock alone, and shares it with others who do the same.
+    pub fn share(path: &Path) -> Result<Self> {
+        let file = Self::open(path)?;
+        loop {
+            match flock(&file, FlockOperation::LockShared) {
                 Err(rustix::io::Errno::INTR) => (),
                 other => return other.map(|()| Self(file)).map_err(at("lock", path)),
             }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use crate::names::{CommitId, JobId, PackageName, PocketName, Suite, Version};
 use crate::policy::{OutputRejection, Rejection};
+use crate::publisher::Generation;
 
 /// Any error from below a backend.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -121,6 +122,16 @@ pub enum PublishError {
         /// The version.
         version: Version,
     },
+    /// A suite cannot be returned to a generation.
+    #[error("{suite} cannot return to generation {generation}: {problem}")]
+    NotKept {
+        /// The suite.
+        suite: Suite,
+        /// The generation.
+        generation: Generation,
+        /// Why not, and what to do.
+        problem: String,
+    },
     /// The backend itself failed.
     #[error("cannot use the archive")]
     Backend(#[source] BoxError),
@@ -217,7 +228,8 @@ impl StageError {
                 PublishError::Conflict { .. }
                 | PublishError::Unfit { .. }
                 | PublishError::Owned { .. }
-                | PublishError::NotHeld { .. },
+                | PublishError::NotHeld { .. }
+                | PublishError::NotKept { .. },
             )
             | Self::Pocket(PocketError::Moved { .. })
             | Self::Verify(_)

@@ -55,12 +55,15 @@ pub enum EventKind {
     Failed,
     /// A repository was made.
     RepoCreated,
+    /// A pocket was returned to what it served before, and that moved the package; without a version, it took the
+    /// package away.
+    RolledBack,
 }
 
 impl EventKind {
     /// All of them.
-    pub const ALL: [Self; 5] =
-        [Self::Submitted, Self::Refused, Self::Published, Self::Failed, Self::RepoCreated];
+    pub const ALL: [Self; 6] =
+        [Self::Submitted, Self::Refused, Self::Published, Self::Failed, Self::RepoCreated, Self::RolledBack];
 
     /// Returns the event's name, which its directory and the hooks' environment have.
     #[must_use]
@@ -71,6 +74,7 @@ impl EventKind {
             Self::Published => "published",
             Self::Failed => "failed",
             Self::RepoCreated => "repo-created",
+            Self::RolledBack => "rolled-back",
         }
     }
 

@@ -175,6 +175,9 @@ pub enum JobState {
         stage: Option<Stage>,
         /// Whether a living worker holds it.
         alive: bool,
+        /// What it has decided; then it can only be completed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        checkpoint: Option<Checkpoint>,
     },
     /// It is over.
     Ended(Ended),
@@ -227,17 +230,20 @@ pub enum Decision {
 /// One publication in the history of a pocket, as the superproject tells it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Publication {
+    /// What happened to the package.
+    #[serde(default)]
+    pub kind: PublicationKind,
     /// The pocket.
     pub pocket: PocketName,
     /// The package.
     pub package: PackageName,
-    /// The version.
+    /// The version; of a removal, the one that was removed.
     pub version: Version,
-    /// The commit of the package's repository.
+    /// The commit of the package's repository; of a removal, the one that was removed.
     pub commit: CommitId,
     /// Who asked.
     pub principal: Principal,
-    /// The job that did it.
+    /// The job or the rollback that did it.
     pub job: JobId,
     /// The generation of the suite in which it came; `None` if the publisher does not number them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -246,6 +252,19 @@ pub struct Publication {
     pub time: Timestamp,
     /// The commit of the superproject that records it.
     pub recorded_in: CommitId,
+}
+
+/// What a publication did to a package.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PublicationKind {
+    /// A job published it.
+    #[default]
+    Published,
+    /// A rollback of the pocket brought the version back.
+    Rollback,
+    /// A rollback of the pocket took the package out of it.
+    Removal,
 }
 
 /// A file of a package, with what is known of its content.

@@ -107,6 +107,7 @@ pub mod process;
 pub mod publisher;
 pub mod queue;
 pub mod repository;
+pub mod rollback;
 pub mod signer;
 pub mod site;
 pub mod states;

@@ -26,7 +26,7 @@ mod queue;
 pub use build::{MemoryBuilder, MemoryExporter};
 pub use lab::Lab;
 pub use pockets::MemoryPocket;
-pub use publisher::{MemoryPublisher, Served};
+pub use publisher::{MemoryPublisher, Served, SuiteContents};
 pub use queue::MemoryQueue;
 
 /// Everything outside the process.
@@ -38,6 +38,8 @@ pub struct World {
     pub(crate) next_job: u32,
     /// What each suite serves.
     pub archive: BTreeMap<(Suite, PackageName), Served>,
+    /// What each suite served in each of its generations, the first of which is 1, and the job that made it.
+    pub generations: BTreeMap<Suite, Vec<(JobId, SuiteContents)>>,
     /// The commits of each package's repository.
     pub repositories: BTreeMap<PackageName, BTreeMap<CommitId, MemoryCommit>>,
     /// The pockets' branches in each package's repository.

@@ -22,6 +22,7 @@ use crate::hooks::{Announce, Event};
 use crate::job::{Checkpoint, Decision, Ended, Job, Outcome, Request, Stage};
 use crate::names::{PocketName, Principal, Version};
 use crate::pocket::Pocket;
+use crate::pocket::locks::{Hold, PocketLocks};
 use crate::policy::{self, Access, Facts, PocketSpec, Survey, Verdict, Violation};
 use crate::publisher::Publisher;
 use crate::queue::Claim;
@@ -29,6 +30,9 @@ use crate::states::{BuildArtifacts, BuildPlan, CopyPlan, Plan, Published, Record
 use crate::stop::{Interrupt, Stop};
 
 mod output;
+mod rollback;
+
+pub use rollback::RollbackError;
 
 /// How often a job is tried again when its environment failed, before it is given up.
 const MAX_ATTEMPTS: u32 = 8;
@@ -56,6 +60,8 @@ pub trait Observer: Debug + Send + Sync {
 pub struct Pipeline {
     /// The pockets.
     pub pockets: BTreeMap<PocketName, Box<dyn Pocket>>,
+    /// What keeps publications in a pocket and its rollback apart.
+    pub locks: PocketLocks,
     /// Who may publish where.
     pub gate: Box<dyn Gate>,
     /// Makes source packages.
@@ -117,7 +123,8 @@ impl Ready {
 
 /// What a job came to before its checkpoint.
 enum Prepared {
-    Ready(Box<Ready>),
+    /// It may be published, as long as the pockets that are concerned are held.
+    Ready(Box<Ready>, Vec<Hold>),
     Over(Outcome),
 }
 
@@ -155,7 +162,7 @@ impl Working<'_> {
 impl Working<'_> {
     /// The last moment at which a job can be cancelled, or kept for another worker.
     fn go_on(&self, prepared: Prepared) -> Result<Prepared, Setback> {
-        if matches!(prepared, Prepared::Ready(_)) && self.is_interrupted() {
+        if matches!(prepared, Prepared::Ready(..)) && self.is_interrupted() {
             return Err(Setback { stage: Stage::Publish, error: BuildError::Interrupted.into() });
         }
         Ok(prepared)
@@ -208,14 +215,17 @@ impl Pipeline {
         let job = working.claim.job().clone();
         observer.claimed(&job);
         let halt = |cause| Halt { job: job.id.clone(), cause: Box::new(cause) };
-        let (ready, is_resumed) = match working.claim.checkpoint() {
-            Some(checkpoint) => (self.resume(&working, &checkpoint).map_err(halt)?, true),
+        let (ready, _holds, is_resumed) = match working.claim.checkpoint() {
+            Some(checkpoint) => {
+                let holds = self.hold(&concerned(&job, &checkpoint)).map_err(halt)?;
+                (self.resume(&working, &checkpoint).map_err(halt)?, holds, true)
+            }
             None => match self.prepare(&mut working).and_then(|it| working.go_on(it)) {
-                Ok(Prepared::Ready(ready)) => {
+                Ok(Prepared::Ready(ready, holds)) => {
                     let saved =
                         checkpoint_of(&ready, working.claim.workspace()).map_err(|e| halt(e.into()))?;
                     working.claim.save(saved).map_err(|e| halt(e.into()))?;
-                    (*ready, false)
+                    (*ready, holds, false)
                 }
                 Ok(Prepared::Over(outcome)) => return self.end(working, outcome).map_err(|e| halt(e.into())),
                 Err(setback) => return self.turn_down(working, setback).map_err(|e| halt(e.into())),
@@ -249,9 +259,20 @@ impl Pipeline {
     /// Everything before the point of no return. Touches only the workspace and the log.
     fn prepare(&self, working: &mut Working<'_>) -> Result<Prepared, Setback> {
         working.enter(Stage::Validate);
-        let plan = match self.plan(working.claim.job()).in_stage(Stage::Validate)? {
+        // What a rollback that was interrupted has begun is completed before anything is decided.
+        drop(self.hold(&[&working.claim.job().request.pocket]).in_stage(Stage::Validate)?);
+        let mut plan = self.plan(working.claim.job()).in_stage(Stage::Validate)?;
+        if let Plan::Copy(copy) = &plan {
+            let (settled, holds) =
+                self.settle(working.claim.job(), Some(copy.from())).in_stage(Stage::Validate)?;
+            match settled {
+                Plan::Copy(copy) => return Ok(Prepared::Ready(Box::new(Ready::Copy(copy)), holds)),
+                other => plan = other,
+            }
+        }
+        let plan = match plan {
             Plan::Current(version) => return Ok(Prepared::Over(Outcome::Current { version })),
-            Plan::Copy(copy) => return Ok(Prepared::Ready(Box::new(Ready::Copy(copy)))),
+            Plan::Copy(copy) => copy.into_plan(), // It was settled above.
             Plan::Build(plan) => plan,
         };
         working.enter(Stage::Export);
@@ -276,17 +297,17 @@ impl Pipeline {
     }
 
     fn confirm(&self, job: &Job, artifacts: BuildArtifacts) -> Result<Prepared, StageError> {
-        let now = self.plan(job)?;
+        let (now, holds) = self.settle(job, None)?;
         let head = match &now {
             Plan::Current(version) => {
                 return Ok(Prepared::Over(Outcome::Current { version: version.clone() }));
             }
-            Plan::Copy(copy) => return Ok(Prepared::Ready(Box::new(Ready::Copy(copy.clone())))),
+            Plan::Copy(copy) => return Ok(Prepared::Ready(Box::new(Ready::Copy(copy.clone())), holds)),
             Plan::Build(plan) => plan.expected_head(),
         };
         let plan = artifacts.plan();
         if head == plan.expected_head() {
-            return Ok(Prepared::Ready(Box::new(Ready::Built(artifacts))));
+            return Ok(Prepared::Ready(Box::new(Ready::Built(artifacts)), holds));
         }
         Err(PocketError::Moved {
             pocket: plan.pocket().name.clone(),
@@ -295,6 +316,22 @@ impl Pipeline {
             found: head.cloned(),
         }
         .into())
+    }
+
+    /// Decides while no pocket that is concerned can be rolled back: the job's own, and the one that it is copied
+    /// from, which may be `from`.
+    fn settle(&self, job: &Job, from: Option<&PocketSpec>) -> Result<(Plan, Vec<Hold>), StageError> {
+        let mut from = from.map(|it| it.name.clone());
+        loop {
+            let concerned: Vec<&PocketName> = std::iter::once(&job.request.pocket).chain(&from).collect();
+            let holds = self.hold(&concerned)?;
+            match self.plan(job)? {
+                Plan::Copy(copy) if from.as_ref() != Some(&copy.from().name) => {
+                    from = Some(copy.from().name.clone());
+                }
+                plan => return Ok((plan, holds)),
+            }
+        }
     }
 
     /// Takes up the decision of an earlier worker. Its files are verified again.
@@ -441,6 +478,15 @@ fn give_back(working: Working<'_>, attempts: u32, error: &StageError) -> Result<
     working.claim.give_back(reason.clone(), not_before)?;
     working.observer.given_back(&job, &reason, not_before);
     Ok(Turn::GivenBack(reason))
+}
+
+/// Returns the pockets that a decision needs as they are.
+fn concerned<'a>(job: &'a Job, checkpoint: &'a Checkpoint) -> Vec<&'a PocketName> {
+    let from = match &checkpoint.decision {
+        Decision::Copy { from } => Some(from),
+        Decision::Publish { .. } => None,
+    };
+    std::iter::once(&job.request.pocket).chain(from).collect()
 }
 
 fn checkpoint_of(ready: &Ready, workspace: &Path) -> Result<Checkpoint, VerifyError> {

@@ -1,6 +1,7 @@
 //! Pockets: lines of development, each one Git branch and one APT suite.
 
 pub mod git;
+pub mod locks;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
@@ -9,6 +10,7 @@ use crate::error::PocketError;
 use crate::job::Publication;
 use crate::names::{CommitId, PackageName};
 use crate::policy::{Head, PocketSpec, Survey};
+use crate::rollback::RolledBack;
 use crate::states::Published;
 
 /// The Git side of one pocket, and the policy that guards it.
@@ -20,6 +22,10 @@ use crate::states::Published;
 /// - `record` moves a branch only from where the plan expected it; with the branch, in one transaction, it makes
 ///   the version's tag where the pocket makes tags; then it records the publication in the superproject. It is
 ///   idempotent, and durable and complete when it returns.
+/// - `record_rollback` moves each branch that the rollback names, back or forth, from where the rollback expected
+///   it; it makes or deletes the branch where the old or the new generation does not have the package, and leaves
+///   all tags. Then one commit of the superproject records all of it, which `history` tells as one publication a
+///   package. It is idempotent, and durable and complete when it returns.
 #[cfg_attr(feature = "mocks", mockall::automock)]
 pub trait Pocket: Debug + Send + Sync {
     /// Returns the pocket's name, branch, suite and policy.
@@ -28,6 +34,8 @@ pub trait Pocket: Debug + Send + Sync {
     fn survey(&self, package: &PackageName, commit: &CommitId) -> Result<Survey, PocketError>;
     /// Makes Git agree with the archive.
     fn record(&self, published: &Published) -> Result<(), PocketError>;
+    /// Makes Git agree with a suite that serves again what it served in an earlier generation.
+    fn record_rollback(&self, rolled_back: &RolledBack) -> Result<(), PocketError>;
     /// Reads what Git says that this pocket holds.
     fn contents(&self) -> Result<PocketContents, PocketError>;
     /// Reads the publications of this pocket from the superproject, the latest first, at most `limit`.

@@ -8,7 +8,7 @@ use std::fmt::{self, Debug};
 use serde::{Deserialize, Serialize};
 
 use crate::error::PublishError;
-use crate::names::{PackageName, Suite};
+use crate::names::{JobId, PackageName, Suite};
 use crate::policy::Held;
 use crate::states::{BuildArtifacts, CopyPlan};
 
@@ -66,7 +66,9 @@ pub type Owners = BTreeMap<PackageName, BTreeSet<PackageName>>;
 /// - The bytes of a copy are the bytes of its original.
 /// - `held`, `contents` and `owners` read what readers are served, not what the publisher remembers having done.
 /// - A publisher that numbers what it publishes returns the generation in which the change came, also where it is
-///   repeated; others return `None`.
+///   repeated; others return `None`, and refuse `contents_at` and `restore` as [`PublishError::NotKept`].
+/// - `restore` is one switch as well, idempotent and durable. One from a generation that is not served, and that
+///   `id` has not made already, is refused and changes nothing.
 #[cfg_attr(feature = "mocks", mockall::automock)]
 pub trait Publisher: Debug + Send + Sync {
     /// Makes what is missing, such as the suites of pockets that are new in the configuration. Run before the first
@@ -76,6 +78,27 @@ pub trait Publisher: Debug + Send + Sync {
     fn publish(&self, artifacts: &BuildArtifacts) -> Result<Option<Generation>, PublishError>;
     /// Copies a version from another suite into the plan's suite.
     fn copy(&self, plan: &CopyPlan) -> Result<Option<Generation>, PublishError>;
+    /// Returns the generation that a suite serves; `None` if there is no such suite, or if they are not numbered.
+    fn generation(&self, suite: &Suite) -> Result<Option<Generation>, PublishError> {
+        let _ = suite;
+        Ok(None)
+    }
+    /// Reads all source packages that a suite served in a generation, in order of their names.
+    fn contents_at(&self, suite: &Suite, generation: Generation) -> Result<Vec<Held>, PublishError> {
+        Err(keeps_nothing(suite, generation))
+    }
+    /// Makes a suite that serves the generation `from` serve again what it served in the generation `to`, as a new
+    /// generation, which is returned. `id` is what makes a repetition known as one.
+    fn restore(
+        &self,
+        suite: &Suite,
+        id: &JobId,
+        from: Generation,
+        to: Generation,
+    ) -> Result<Generation, PublishError> {
+        let _ = (id, from);
+        Err(keeps_nothing(suite, to))
+    }
     /// Reads what a suite serves of a source package; `None` if nothing.
     fn held(&self, suite: &Suite, package: &PackageName) -> Result<Option<Held>, PublishError>;
     /// Reads all source packages that a suite serves, in order of their names; empty if there is no such suite.
@@ -83,4 +106,10 @@ pub trait Publisher: Debug + Send + Sync {
     /// Reads which source packages a suite serves these binary packages from, of whatever architecture and
     /// version. Those that it does not serve are left out.
     fn owners(&self, suite: &Suite, binaries: &BTreeSet<PackageName>) -> Result<Owners, PublishError>;
+}
+
+fn keeps_nothing(suite: &Suite, generation: Generation) -> PublishError {
+    let problem = "this publisher keeps nothing of what it served before; `publisher: backend: archive` does"
+        .to_owned();
+    PublishError::NotKept { suite: suite.clone(), generation, problem }
 }

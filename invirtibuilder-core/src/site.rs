@@ -32,6 +32,7 @@ mod init;
 mod keyring;
 mod keys;
 mod parts;
+mod rollback;
 
 pub use access::Action;
 pub use check::check;
@@ -248,6 +249,8 @@ impl Site {
         observer: &'a dyn Observer,
     ) -> Result<Worker<'a>, SiteError> {
         self.git.initialize()?;
+        // Before anything else changes: a rollback goes on from the generation that it left the archive in.
+        self.pipeline.resume_rollbacks()?;
         self.pipeline.publisher.prepare()?;
         Ok(Worker { queue: &*self.queue, pipeline: &self.pipeline, observer, jobs })
     }
@@ -382,6 +385,10 @@ impl Site {
 
     fn is_being_changed(&self, found: &[Difference]) -> Result<bool, SiteError> {
         let running: Vec<JobState> = self.queue.pending()?;
+        let rolled_back = self.pipeline.locks.all_pending()?;
+        if found.iter().any(|it| rolled_back.contains(&it.pocket)) {
+            return Ok(true);
+        }
         let explains = |state: &JobState, difference: &Difference| {
             let JobState::Running { job, alive: true, .. } = state else { return false };
             job.request.pocket == difference.pocket && job.request.package == difference.package

@@ -48,6 +48,7 @@ impl World {
             key_file: "archive-key.asc".parse().unwrap(),
             suites: self.suites.clone(),
             retention: Retention::default(),
+            valid_for: None,
         };
         let archive = Archive::new(spec, Box::new(signer));
         archive.prepare().unwrap();

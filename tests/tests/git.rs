@@ -10,8 +10,10 @@ use invirtibuilder_core::conformance::pocket::{self, World, published};
 use invirtibuilder_core::names::{CommitId, PackageName, PocketName, Version};
 use invirtibuilder_core::pocket::Pocket;
 use invirtibuilder_core::policy::{CommitState, Relation};
+use invirtibuilder_core::publisher::Generation;
 use invirtibuilder_core::repository::push_policy::PushPolicy;
 use invirtibuilder_core::repository::{Repositories, Repository, RepositoryError};
+use invirtibuilder_core::rollback::{Move, Place, Rollback, RolledBack};
 
 impl World for GitWorld {
     fn pocket(&self, name: &PocketName) -> &dyn Pocket {
@@ -461,4 +463,34 @@ fn nobody_pushes_to_the_superproject() {
     let foreign = commit_tree(&path, &tree, None);
     git(&path, &["update-ref", "refs/heads/prod", foreign.as_str()]);
     assert_eq!(world.prod.history(9).unwrap(), []);
+}
+
+#[test]
+fn a_rollback_deletes_a_branch_that_git_has_packed_and_git_agrees() {
+    let world = GitWorld::new();
+    let commit = publish(&world, "1.0", None, 1);
+    let repository = world.repository(&hello());
+    git(&repository, &["branch", "other", commit.as_str()]);
+    git(&repository, &["pack-refs", "--all"]);
+    let old = Some(Place { version: Some(version("1.0")), commit: commit.clone() });
+    let rollback = Rollback {
+        id: "20261123101500_000002".parse().unwrap(),
+        pocket: "prod".parse().unwrap(),
+        principal: "alice".parse().unwrap(),
+        from: Generation::new(2),
+        to: Generation::new(1),
+        moves: vec![Move { package: hello(), old, new: None }],
+    };
+    world.prod.record_rollback(&RolledBack::for_tests(rollback, Generation::new(3))).unwrap();
+    let refs = git(&repository, &["for-each-ref", "--format=%(refname)"]);
+    assert!(!refs.contains("refs/heads/prod") && refs.contains("refs/heads/other"), "{refs}");
+    assert!(refs.contains("refs/tags/"), "the tag stays: {refs}");
+    git(&repository, &["fsck", "--strict"]);
+    assert!(!world.prod.contents().unwrap().branches.contains_key(&hello()));
+    let message = git(&world.superproject(), &["log", "-1", "--format=%B", "prod"]);
+    let told = "Roll back prod from generation 2 to 1\n\nhello 1.0 -> nothing\n";
+    assert!(message.starts_with(told), "{message}");
+    let trailers = git(&world.superproject(), &["log", "-1", "--format=%(trailers)", "prod"]);
+    assert!(trailers.contains("Principal: alice") && trailers.contains("Moved: hello 1.0"), "{trailers}");
+    publish(&world, "1.1", None, 3);
 }

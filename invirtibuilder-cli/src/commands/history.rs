@@ -1,5 +1,6 @@
 //! `history`: what was published.
 
+use invirtibuilder_core::job::PublicationKind;
 use invirtibuilder_core::site::Exit;
 
 use super::Answer;
@@ -28,13 +29,19 @@ pub(crate) fn run(arguments: &Arguments, context: &Context) -> Answer {
     let package = arguments.package.as_deref().map(str::parse).transpose()?;
     let publications = site.history(pocket.as_ref(), package.as_ref(), arguments.limit)?;
     context.output().answer(&publications, |to| {
-        let mut table = Table::new(&["TIME", "POCKET", "PACKAGE", "VERSION", "COMMIT", "PRINCIPAL", "JOB"]);
+        let mut table =
+            Table::new(&["TIME", "POCKET", "GENERATION", "PACKAGE", "VERSION", "COMMIT", "PRINCIPAL", "JOB"]);
         for it in &publications {
             table.row(vec![
                 plain(show_time(it.time)),
                 plain(&it.pocket),
+                plain(it.generation.map_or_else(|| "-".to_owned(), |it| it.to_string())),
                 plain(&it.package),
-                plain(&it.version),
+                plain(match it.kind {
+                    PublicationKind::Published => it.version.to_string(),
+                    PublicationKind::Rollback => format!("{} (back)", it.version),
+                    PublicationKind::Removal => format!("{} (removed)", it.version),
+                }),
                 plain(short(&it.commit)),
                 plain(&it.principal),
                 plain(&it.job),

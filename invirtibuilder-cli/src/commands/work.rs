@@ -44,7 +44,9 @@ pub(crate) fn run(arguments: &Arguments, context: &Context) -> Answer {
         remark("waiting for jobs; Ctrl-C ends");
     }
     let narrator = Narrator::new(context.is_json());
-    let worked = site.worker(arguments.jobs, &narrator)?.run(until, &stop).map_err(SiteError::from)?;
+    let worker = site.worker(arguments.jobs, &narrator)?;
+    // What was signed stays valid for as long as this runs.
+    let worked = site.while_fresh(&stop, || worker.run(until, &stop)).map_err(SiteError::from)?;
     Ok(match until {
         Until::Stopped => Exit::Done,
         Until::Once | Until::Empty if worked.given_back > 0 => Exit::TryAgain,

@@ -117,7 +117,8 @@ pub(crate) fn child(arguments: &[String]) -> Result<(), BoxError> {
         state: root.join("state"),
         key_file: "archive-key.asc".parse()?,
         suites: [stable(), unstable()].map(suite).to_vec(),
-        retention: Retention { generations: 3, time: Duration::ZERO },
+        retention: Retention { generations: 3, time: Duration::ZERO, versions: 0 },
+        valid_for: None,
     };
     let archive = Archive::new(spec, Box::new(signer));
     let prepare = span!(tracing::Level::DEBUG, "prepare");

@@ -15,7 +15,7 @@ use crate::names::{BaseName, BranchName, Component};
 use crate::pipeline::MAX_RESULTS;
 use crate::policy::PocketSpec;
 use crate::process::Limits;
-use crate::publisher::archive::{Compression, Descriptions};
+use crate::publisher::archive::{Compression, Descriptions, Retention};
 
 /// Reads the configuration; `None` if something that has no default is not there. Then, as for everything else
 /// that is wrong, a problem is noted.
@@ -255,8 +255,22 @@ fn read_publisher(mut section: Section<'_>) -> Publisher {
         |value| not_empty(&value, value.list(), "a compression such as gz"),
     );
     let keyring_package = read_keyring_package(&mut section, &origin);
+    let retention = read_retention(section.section("retention"));
+    let valid_for = read_duration(&mut section, "valid_for");
     section.finish();
-    Publisher { keys, keyring_package, origin, label, changelogs, contents, descriptions, debug, compression }
+    Publisher {
+        keys,
+        keyring_package,
+        origin,
+        label,
+        retention,
+        valid_for,
+        changelogs,
+        contents,
+        descriptions,
+        debug,
+        compression,
+    }
 }
 
 fn read_descriptions(section: &mut Section<'_>) -> Descriptions {
@@ -281,6 +295,25 @@ fn read_debug(section: &mut Section<'_>) -> Option<Component> {
         Some(value) if value.text() == Some("no") => None,
         Some(value) => value.parse(),
     }
+}
+
+fn read_retention(mut section: Section<'_>) -> Retention {
+    let default = Retention::default();
+    let mut count = |key, default| {
+        let value = section.value(key)?;
+        match value.node {
+            Node::Number(text) if text.parse::<u32>().is_ok() => text.parse().ok(),
+            _ => {
+                value.place.report(format!("it is not a whole number; write one such as {default}"));
+                None
+            }
+        }
+    };
+    let generations = count("generations", 3).unwrap_or(default.generations);
+    let versions = count("versions", 0).unwrap_or(default.versions);
+    let time = read_duration(&mut section, "time").unwrap_or(default.time);
+    section.finish();
+    Retention { generations, time, versions }
 }
 
 fn read_hooks(mut section: Section<'_>) -> Duration {

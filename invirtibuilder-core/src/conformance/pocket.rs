@@ -3,10 +3,12 @@
 //! Each check uses packages of its own, so one world serves them all.
 
 use crate::error::PocketError;
-use crate::job::{Job, Request};
+use crate::job::{Job, PublicationKind, Request};
 use crate::names::{CommitId, PackageName, PocketName, Version};
 use crate::pocket::Pocket;
 use crate::policy::{CommitState, Relation};
+use crate::publisher::Generation;
+use crate::rollback::{Move, Place, Rollback, RolledBack};
 use crate::states::{BuildPlan, Published};
 
 /// A site whose pockets are to be checked, and a way to make commits in it.
@@ -31,6 +33,8 @@ pub fn check(world: &dyn World) {
     a_survey_of_what_does_not_exist_is_an_answer(world);
     a_backtracking_pocket_may_go_back_and_keeps_no_tags(world);
     history_tells_the_latest_first(world);
+    a_rollback_moves_makes_and_deletes_branches_in_one_record(world);
+    a_rollback_from_an_unexpected_head_is_refused(world);
 }
 
 fn name(text: &str) -> PocketName {
@@ -186,6 +190,91 @@ fn history_tells_the_latest_first(world: &dyn World) {
     assert_eq!((&last.package, &last.commit), (&hello, &second));
     assert_eq!(last.principal.as_str(), "Job: alice <a@EXAMPLE.ORG> é");
     assert_eq!(last.job.as_str(), "20261123101500_000011");
+}
+
+/// Makes a proof that a pocket's suite was returned to where these packages were elsewhere.
+fn rolled_back(pocket: &dyn Pocket, number: u32, moves: Vec<Move>) -> RolledBack {
+    let rollback = Rollback {
+        id: format!("20261123101500_{number:06}").parse().expect("a job id is a time and six digits"),
+        pocket: pocket.spec().name.clone(),
+        principal: "Job: alice <a@EXAMPLE.ORG> é".parse().expect("a literal principal is valid"),
+        from: Generation::new(7),
+        to: Generation::new(4),
+        moves,
+    };
+    RolledBack::for_tests(rollback, Generation::new(8))
+}
+
+fn place(text: &str, commit: &CommitId) -> Place {
+    Place { version: Some(version(text)), commit: commit.clone() }
+}
+
+fn a_rollback_moves_makes_and_deletes_branches_in_one_record(world: &dyn World) {
+    let prod = world.pocket(&name("prod"));
+    let [back, away, again] = ["rolled-back", "rolled-away", "rolled-again"].map(package);
+    let first = world.commit(&back, &version("1"), None);
+    let second = world.commit(&back, &version("2"), Some(&first));
+    let gone = world.commit(&away, &version("1"), None);
+    let here = world.commit(&again, &version("1"), None);
+    prod.record(&published(prod, &back, &version("1"), &first, None, 12)).expect("a record succeeds");
+    prod.record(&published(prod, &back, &version("2"), &second, Some(&first), 13))
+        .expect("a record succeeds");
+    prod.record(&published(prod, &away, &version("1"), &gone, None, 14)).expect("a record succeeds");
+    let before = prod.history(usize::MAX).expect("the history is readable").len();
+    let moves = || {
+        vec![
+            Move { package: again.clone(), old: None, new: Some(place("1", &here)) },
+            Move { package: away.clone(), old: Some(place("1", &gone)), new: None },
+            Move { package: back.clone(), old: Some(place("2", &second)), new: Some(place("1", &first)) },
+        ]
+    };
+    for _ in 0..2 {
+        prod.record_rollback(&rolled_back(prod, 15, moves())).expect("a record, and its repetition, succeed");
+        let contents = prod.contents().expect("the contents are readable");
+        let head = |package| contents.branches.get(package).map(|it| it.commit.clone());
+        assert_eq!([&again, &away, &back].map(head), [Some(here.clone()), None, Some(first.clone())]);
+        let entry = |package| contents.superproject.get(package).map(|it| it.commit.clone());
+        assert_eq!([&again, &away, &back].map(entry), [Some(here.clone()), None, Some(first.clone())]);
+        assert!(contents.superproject.get(&again).is_some_and(|it| it.url.is_some()), "it has a URL");
+        let history = prod.history(usize::MAX).expect("the history is readable");
+        assert_eq!(history.len(), before + 3, "each package is told once");
+        let told: Vec<_> = history.iter().take(3).map(|it| (it.kind, &it.package, &it.commit)).collect();
+        assert_eq!(
+            told,
+            [
+                (PublicationKind::Rollback, &again, &here),
+                (PublicationKind::Removal, &away, &gone),
+                (PublicationKind::Rollback, &back, &first)
+            ]
+        );
+        let last = history.first().expect("there is a publication");
+        assert_eq!(last.generation, Some(Generation::new(8)));
+        assert!(
+            history.iter().take(3).all(|it| it.recorded_in == last.recorded_in),
+            "one commit records all"
+        );
+    }
+    // What was published keeps its tag, and can be published again.
+    let survey = prod.survey(&back, &second).expect("a survey succeeds");
+    assert_eq!((survey.tagged.as_ref(), survey.relation), (Some(&second), Relation::FastForward));
+    prod.record(&published(prod, &back, &version("2"), &second, Some(&first), 16))
+        .expect("a record succeeds");
+    prod.record(&published(prod, &away, &version("1"), &gone, None, 17)).expect("a record succeeds");
+    let untagged = prod.contents().expect("the contents are readable").untagged;
+    assert!(untagged.iter().all(|it| it.package == again), "{untagged:?}");
+}
+
+fn a_rollback_from_an_unexpected_head_is_refused(world: &dyn World) {
+    let prod = world.pocket(&name("prod"));
+    let hello = package("rolled-unexpected");
+    let first = world.commit(&hello, &version("1"), None);
+    let second = world.commit(&hello, &version("2"), Some(&first));
+    prod.record(&published(prod, &hello, &version("1"), &first, None, 18)).expect("a record succeeds");
+    let before = prod.contents().expect("the contents are readable");
+    let change = Move { package: hello, old: Some(place("2", &second)), new: None };
+    let refused = prod.record_rollback(&rolled_back(prod, 19, vec![change]));
+    assert!(matches!(refused, Err(PocketError::Moved { .. })), "{refused:?}");
+    assert_eq!(prod.contents().expect("the contents are readable"), before);
 }
 
 fn told(pocket: &dyn Pocket, package: &PackageName) -> Vec<(Version, CommitId)> {

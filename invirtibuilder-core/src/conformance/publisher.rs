@@ -11,7 +11,7 @@ use crate::job::{Job, Request};
 use crate::memory::files::{Binary, commit_id, write_build, write_source};
 use crate::names::{Architecture, CommitId, PackageName, Suite, Version};
 use crate::policy::{Held, PocketSpec, Policy};
-use crate::publisher::Publisher;
+use crate::publisher::{Generation, Publisher};
 use crate::states::{BuildArtifacts, BuildPlan, CopyPlan, SourcePackage};
 
 /// Returns the pocket that publishes in `stable` and does not allow backtracking.
@@ -89,7 +89,9 @@ impl Sample {
             commit: self.commit.clone(),
             principal: "alice@EXAMPLE.ORG".parse().expect("alice is a principal"),
         };
-        let id = "20261123101500_k3x9ab".parse().expect("it is a job id");
+        // The same sample is the same job.
+        let suffix: String = self.commit.as_str().chars().take(6).collect();
+        let id = format!("20261123101500_{suffix}").parse().expect("it is a job id");
         BuildPlan::for_tests(
             Job { id, request, given_back: None },
             pocket.clone(),
@@ -121,10 +123,13 @@ impl Sample {
     ///
     /// # Errors
     /// The files cannot be written, or the publisher does not take them.
-    pub fn publish(&self, publisher: &dyn Publisher, pocket: &PocketSpec) -> Result<(), PublishError> {
+    pub fn publish(
+        &self,
+        publisher: &dyn Publisher,
+        pocket: &PocketSpec,
+    ) -> Result<Option<Generation>, PublishError> {
         let directory = tempfile::tempdir().map_err(|e| PublishError::Backend(e.into()))?;
-        publisher.publish(&self.build(pocket, directory.path()).map_err(PublishError::Backend)?)?;
-        Ok(())
+        publisher.publish(&self.build(pocket, directory.path()).map_err(PublishError::Backend)?)
     }
 }
 
@@ -318,7 +323,7 @@ pub fn the_name_of_another_source_s_binary_is_refused_and_changes_nothing(publis
         }
         other => panic!("hello-doc is a package of hello, but: {other:?}"),
     };
-    expect_owned(thief.publish(publisher, &stable()));
+    expect_owned(thief.publish(publisher, &stable()).map(drop));
     published(publisher, &thief, &unstable());
     expect_owned(publisher.copy(&CopyPlan::for_tests(thief.plan(&stable()), unstable())).map(drop));
     let newer = Sample::new("hello", "1.1", "");

@@ -9,6 +9,7 @@ use crate::job::Request;
 use crate::names::{CommitId, PackageName, PocketName, Version};
 use crate::pipeline::{MAX_RESULTS, Pipeline};
 use crate::pocket::Pocket;
+use crate::pocket::locks::PocketLocks;
 use crate::policy::{PocketSpec, Policy};
 
 /// A [`Memory`] with two pockets: `dev`, which allows backtracking, and `prod`, which does not.
@@ -62,6 +63,7 @@ impl Lab {
         let pockets: BTreeMap<PocketName, Box<dyn Pocket>> = Self::specs().into_iter().map(pocket).collect();
         Pipeline {
             pockets,
+            locks: PocketLocks::new(&self.memory.directory().join("rollbacks")),
             gate: Box::new(self.memory.clone()),
             exporter: Box::new(MemoryExporter(self.memory.clone())),
             builder: Box::new(MemoryBuilder(self.memory.clone())),

@@ -7,10 +7,11 @@ use jiff::Timestamp;
 use super::files::commit_id;
 use super::{Memory, MemoryCommit, World};
 use crate::error::PocketError;
-use crate::job::Publication;
+use crate::job::{Publication, PublicationKind};
 use crate::names::{CommitId, PackageName, TagName};
 use crate::pocket::{Pocket, PocketContents, SuperprojectEntry, Untagged};
 use crate::policy::{CommitState, Declaration, Head, PocketSpec, Relation, Survey};
+use crate::rollback::{Move, RolledBack};
 use crate::states::{BuildPlan, Published};
 
 /// A [`Pocket`] whose Git is in a [`World`].
@@ -99,7 +100,46 @@ impl Pocket for MemoryPocket {
         let superproject = |world: &mut World| {
             world.superproject.insert(place.clone(), commit.clone());
             if !world.publications.iter().any(|it| it.job == plan.job().id) {
-                world.publications.push(publication(plan));
+                world
+                    .publications
+                    .push(Publication { generation: published.generation(), ..publication(plan) });
+            }
+        };
+        self.memory.effect("superproject", superproject).map_err(PocketError::Backend)
+    }
+
+    fn record_rollback(&self, rolled_back: &RolledBack) -> Result<(), PocketError> {
+        let rollback = rolled_back.rollback();
+        for Move { package, old, new } in &rollback.moves {
+            let place = (self.spec.name.clone(), package.clone());
+            let found = self.memory.world().branches.get(&place).cloned();
+            let (expected, wanted) = (old.as_ref().map(|it| &it.commit), new.as_ref().map(|it| &it.commit));
+            if found.as_ref() != expected && found.as_ref() != wanted {
+                return Err(PocketError::Moved {
+                    pocket: self.spec.name.clone(),
+                    package: package.clone(),
+                    expected: expected.cloned(),
+                    found,
+                });
+            }
+            let refs = |world: &mut World| match wanted {
+                Some(commit) => drop(world.branches.insert(place, commit.clone())),
+                None => drop(world.branches.remove(&place)),
+            };
+            self.memory.effect("branch", refs).map_err(PocketError::Backend)?;
+        }
+        let superproject = |world: &mut World| {
+            for Move { package, new, .. } in &rollback.moves {
+                let place = (self.spec.name.clone(), package.clone());
+                match new {
+                    Some(new) => drop(world.superproject.insert(place, new.commit.clone())),
+                    None => drop(world.superproject.remove(&place)),
+                }
+            }
+            if !world.publications.iter().any(|it| it.job == rollback.id) {
+                let told =
+                    rollback.moves.iter().rev().filter_map(|it| rolled_back_publication(rolled_back, it));
+                world.publications.extend(told);
             }
         };
         self.memory.effect("superproject", superproject).map_err(PocketError::Backend)
@@ -118,6 +158,7 @@ impl Pocket for MemoryPocket {
         });
         let published =
             world.publications.iter().filter(|it| it.pocket == self.spec.name && self.makes_tags());
+        let published = published.filter(|it| it.kind != PublicationKind::Removal);
         let untagged: BTreeSet<_> = published
             .filter_map(|it| {
                 let tag = TagName::of("", &it.version).as_str().to_owned();
@@ -146,8 +187,27 @@ impl Pocket for MemoryPocket {
     }
 }
 
+fn rolled_back_publication(rolled_back: &RolledBack, change: &Move) -> Option<Publication> {
+    let rollback = rolled_back.rollback();
+    let kind = if change.new.is_some() { PublicationKind::Rollback } else { PublicationKind::Removal };
+    let place = change.new.as_ref().or(change.old.as_ref())?;
+    Some(Publication {
+        kind,
+        pocket: rollback.pocket.clone(),
+        package: change.package.clone(),
+        version: place.version.clone()?,
+        commit: place.commit.clone(),
+        principal: rollback.principal.clone(),
+        job: rollback.id.clone(),
+        generation: Some(rolled_back.generation()),
+        time: Timestamp::now(),
+        recorded_in: commit_id(rollback.id.as_str()),
+    })
+}
+
 fn publication(plan: &BuildPlan) -> Publication {
     Publication {
+        kind: PublicationKind::Published,
         pocket: plan.pocket().name.clone(),
         package: plan.package().clone(),
         version: plan.version().clone(),

@@ -1,17 +1,20 @@
 //! An archive in memory.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::Memory;
+use super::{Memory, World};
 use crate::control::Changes;
 use crate::error::PublishError;
-use crate::names::{PackageName, Suite};
+use crate::names::{JobId, PackageName, Suite};
 use crate::policy::Held;
 use crate::publisher::{Generation, Owners, Publisher};
 use crate::states::{BuildArtifacts, BuildPlan, CopyPlan};
 
 /// What a suite serves of a source package: its version, the sums of its files, and its binary packages.
 pub type Served = (Held, Vec<String>, BTreeSet<PackageName>);
+
+/// What a suite serves, by source package.
+pub type SuiteContents = BTreeMap<PackageName, Served>;
 
 /// A [`Publisher`] whose suites are in a [`World`](super::World).
 #[derive(Clone, Debug)]
@@ -24,7 +27,7 @@ impl MemoryPublisher {
         plan: &BuildPlan,
         hashes: Vec<String>,
         names: BTreeSet<PackageName>,
-    ) -> Result<(), PublishError> {
+    ) -> Result<Option<Generation>, PublishError> {
         let is_other =
             |(held, served, _): Served| held.version.as_str() == plan.version().as_str() && served != hashes;
         if !plan.pocket().policy.allow_backtracking
@@ -54,8 +57,23 @@ impl MemoryPublisher {
             commit: Some(plan.commit().clone()),
         };
         let place = (plan.suite().clone(), plan.package().clone());
-        let served = self.0.effect(effect, |world| world.archive.insert(place, (held, hashes, names)));
-        served.map_err(PublishError::Backend).map(|_| ())
+        let serve = |world: &mut World| {
+            world.archive.insert(place, (held, hashes, names));
+            number(world, plan.suite(), &plan.job().id)
+        };
+        self.0.effect(effect, serve).map_err(PublishError::Backend).map(Some)
+    }
+
+    /// Returns what a suite served in a generation.
+    fn kept(&self, suite: &Suite, generation: Generation) -> Result<SuiteContents, PublishError> {
+        let world = self.0.world();
+        let at = usize::try_from(generation.number()).unwrap_or(usize::MAX).checked_sub(1);
+        let found = at.and_then(|at| world.generations.get(suite)?.get(at).cloned());
+        found.map(|it| it.1).ok_or_else(|| PublishError::NotKept {
+            suite: suite.clone(),
+            generation,
+            problem: "there was none of this number".to_owned(),
+        })
     }
 
     fn entry(&self, suite: &Suite, package: &PackageName) -> Option<Served> {
@@ -73,7 +91,7 @@ impl Publisher for MemoryPublisher {
         hashes.sort();
         let binaries = artifacts.builds().iter().flat_map(Changes::binaries);
         let names = binaries.map(|it| it.package().clone()).collect();
-        self.serve("publish", artifacts.plan(), hashes, names).map(|()| None)
+        self.serve("publish", artifacts.plan(), hashes, names)
     }
 
     fn copy(&self, copy: &CopyPlan) -> Result<Option<Generation>, PublishError> {
@@ -84,14 +102,45 @@ impl Publisher for MemoryPublisher {
         let wanted = self.entry(&copy.from().suite, plan.package()).filter(is_wanted);
         let already = self.entry(plan.suite(), plan.package()).is_some_and(|it| is_wanted(&it));
         match wanted {
-            Some((_, hashes, names)) => self.serve("copy", plan, hashes, names).map(|()| None),
-            None if already => Ok(None),
+            Some((_, hashes, names)) => self.serve("copy", plan, hashes, names),
+            None if already => self.generation(plan.suite()),
             None => Err(PublishError::NotHeld {
                 suite: copy.from().suite.clone(),
                 package: plan.package().clone(),
                 version: plan.version().clone(),
             }),
         }
+    }
+
+    fn generation(&self, suite: &Suite) -> Result<Option<Generation>, PublishError> {
+        let count = self.0.world().generations.get(suite).map(Vec::len);
+        Ok(count.map(|it| Generation::new(it as u64)))
+    }
+
+    fn contents_at(&self, suite: &Suite, generation: Generation) -> Result<Vec<Held>, PublishError> {
+        Ok(self.kept(suite, generation)?.into_values().map(|it| it.0).collect())
+    }
+
+    fn restore(
+        &self,
+        suite: &Suite,
+        id: &JobId,
+        from: Generation,
+        to: Generation,
+    ) -> Result<Generation, PublishError> {
+        let kept = self.kept(suite, to)?;
+        let served = self.generation(suite)?;
+        let is_repeated = made_by(&self.0.world(), suite, id).is_some();
+        if served != Some(from) && !is_repeated {
+            let problem = format!("it serves another generation than {from} now");
+            return Err(PublishError::NotKept { suite: suite.clone(), generation: to, problem });
+        }
+        let restore = |world: &mut World| {
+            world.archive.retain(|place, _| place.0 != *suite);
+            world.archive.extend(kept.into_iter().map(|(package, it)| ((suite.clone(), package), it)));
+            number(world, suite, id)
+        };
+        self.0.effect("restore", restore).map_err(PublishError::Backend)
     }
 
     fn held(&self, suite: &Suite, package: &PackageName) -> Result<Option<Held>, PublishError> {
@@ -113,4 +162,25 @@ impl Publisher for MemoryPublisher {
         }
         Ok(owners)
     }
+}
+
+/// Returns the generation that a job has made.
+fn made_by(world: &World, suite: &Suite, job: &JobId) -> Option<Generation> {
+    let at = world.generations.get(suite)?.iter().rposition(|it| it.0 == *job)?;
+    Some(Generation::new(at as u64).next())
+}
+
+/// Notes what a suite serves now as a generation, unless the job has made this one already, and returns its number.
+fn number(world: &mut World, suite: &Suite, job: &JobId) -> Generation {
+    let own = world.archive.iter().filter(|it| it.0.0 == *suite);
+    let served: SuiteContents = own.map(|(place, it)| (place.1.clone(), it.clone())).collect();
+    let made = made_by(world, suite, job);
+    let all = world.generations.entry(suite.clone()).or_default();
+    if let Some(made) = made
+        && all.last().is_some_and(|it| it.1 == served)
+    {
+        return made;
+    }
+    all.push((job.clone(), served));
+    Generation::new(all.len() as u64)
 }

@@ -250,6 +250,9 @@ impl Pocket for Forgetful {
     fn record(&self, _: &Published) -> Result<(), PocketError> {
         Ok(())
     }
+    fn record_rollback(&self, _: &crate::rollback::RolledBack) -> Result<(), PocketError> {
+        Ok(())
+    }
     fn contents(&self) -> Result<PocketContents, PocketError> {
         self.0.contents()
     }

@@ -13,12 +13,14 @@ use crate::pocket::{Pocket, PocketContents};
 use crate::policy::{PocketSpec, Survey};
 use crate::repository::push_policy::PushPolicy;
 use crate::repository::{Repositories, RepositoryError};
+use crate::rollback::RolledBack;
 use crate::states::Published;
 
 mod contents;
 mod gitmodules;
 mod message;
 mod record;
+mod rollback;
 mod superproject;
 mod survey;
 
@@ -128,6 +130,10 @@ impl Pocket for GitPocket {
 
     fn record(&self, published: &Published) -> Result<(), PocketError> {
         record::record(&self.site, &self.spec, published)
+    }
+
+    fn record_rollback(&self, rolled_back: &RolledBack) -> Result<(), PocketError> {
+        rollback::record(&self.site, &self.spec, rolled_back)
     }
 
     fn contents(&self) -> Result<PocketContents, PocketError> {

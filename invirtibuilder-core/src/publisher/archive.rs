@@ -9,12 +9,14 @@
 //! |---|---|
 //! | `pool/<component>/<prefix>/<source>/` | packages; other bytes under a name that is taken go one directory deeper, which their hash names |
 //! | `dists/<suite>/InRelease` | the truth: renamed last, and everything that it names was synced before |
-//! | `dists/<suite>/<component>/*/by-hash/SHA256/` | the indices, which `InRelease` names; older ones stay for a day |
+//! | `dists/<suite>/<component>/*/by-hash/SHA256/` | the indices, which `InRelease` names; older ones stay as long as their generation |
+//! | `snapshot/<suite>/<N>/` | a generation that is kept, as an archive of its own: `InRelease`, and links to the rest |
 //! | `dists/<suite>/Release`, `Release.gpg`, `…/Packages.gz`, … | the same under the names that old readers want |
 //! | the key file | the public key |
 //!
 //! Below the private directory lie the lock, `tables/` and `texts/` (derived from the indices; may be lost) and
-//! `generations/` (what was superseded when; if it is lost, those files stay).
+//! `generations/` (the records of the generations; if one is lost, its generation cannot be returned to, and its files
+//! go later).
 
 mod blocks;
 mod client;
@@ -23,12 +25,13 @@ mod contents;
 mod copying;
 mod describing;
 mod entries;
+mod generations;
 mod index;
 mod pool;
 mod publishing;
 mod reading;
 mod release;
-mod retention;
+mod signing;
 mod stanza;
 mod suite;
 mod switch;
@@ -41,10 +44,11 @@ use std::fmt::Display;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use crate::durable::{self, DurableError, Lock};
 use crate::error::PublishError;
-use crate::names::{FileName, PackageName, Suite};
+use crate::names::{FileName, JobId, PackageName, Suite};
 use crate::policy::Held;
 use crate::signer::{SignError, Signer};
 use crate::states::{BuildArtifacts, CopyPlan};
@@ -55,7 +59,7 @@ use texts::Stores;
 
 pub use client::SignedBy;
 pub use compression::{Compression, UnknownCompression};
-pub use retention::Retention;
+pub use generations::{Cause, Changed, Expiry, Keep, KeptGeneration, Removal, Retention};
 pub use suite::{Descriptions, SuiteSpec, Upgrades};
 
 /// Where an archive is, and what it consists of.
@@ -69,8 +73,10 @@ pub struct ArchiveSpec {
     pub key_file: FileName,
     /// The suites.
     pub suites: Vec<SuiteSpec>,
-    /// What is kept for readers that hold an older index.
+    /// What is kept of what a suite served before.
     pub retention: Retention,
+    /// For how long after it was signed apt accepts what a suite serves; `None` for ever.
+    pub valid_for: Option<Duration>,
 }
 
 /// An APT archive on the file system.
@@ -83,7 +89,8 @@ pub struct Archive {
     state: PathBuf,
     key_file: FileName,
     suites: BTreeMap<Suite, SuiteSpec>,
-    records: retention::Records,
+    records: generations::Records,
+    valid_for: Option<Duration>,
     signer: Box<dyn Signer>,
     /// The texts of the indices.
     stores: Stores,
@@ -95,10 +102,11 @@ impl Archive {
     /// Describes an archive. Nothing is read or written before it is used.
     #[must_use]
     pub fn new(spec: ArchiveSpec, signer: Box<dyn Signer>) -> Self {
-        let ArchiveSpec { directory, state, key_file, suites, retention } = spec;
+        let ArchiveSpec { directory, state, key_file, suites, retention, valid_for } = spec;
         Self {
-            records: retention::Records::new(state.join("generations"), retention),
+            records: generations::Records::new(state.join("generations"), retention),
             stores: Stores::new(state.join("texts")),
+            valid_for,
             directory,
             state,
             key_file,
@@ -126,6 +134,7 @@ impl Archive {
         }
         for suite in self.suites.values() {
             self.describe(suite)?;
+            self.mend_generations(&suite.suite)?;
         }
         Ok(())
     }
@@ -155,11 +164,29 @@ impl Publisher for Archive {
     }
 
     fn publish(&self, artifacts: &BuildArtifacts) -> Result<Option<Generation>, PublishError> {
-        self.publish_artifacts(artifacts).map(|()| None)
+        self.publish_artifacts(artifacts)
     }
 
     fn copy(&self, plan: &CopyPlan) -> Result<Option<Generation>, PublishError> {
-        self.copy_held(plan).map(|()| None)
+        self.copy_held(plan)
+    }
+
+    fn generation(&self, suite: &Suite) -> Result<Option<Generation>, PublishError> {
+        Ok(self.served_generation(suite)?)
+    }
+
+    fn contents_at(&self, suite: &Suite, generation: Generation) -> Result<Vec<Held>, PublishError> {
+        self.read_contents_at(suite, generation)
+    }
+
+    fn restore(
+        &self,
+        suite: &Suite,
+        id: &JobId,
+        from: Generation,
+        to: Generation,
+    ) -> Result<Generation, PublishError> {
+        self.restore_generation(suite, id, from, to)
     }
 
     fn held(&self, suite: &Suite, package: &PackageName) -> Result<Option<Held>, PublishError> {

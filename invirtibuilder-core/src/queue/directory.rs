@@ -216,6 +216,7 @@ impl Shared {
                 started: self.layout.read_started(&job.id).unwrap_or_else(&self.clock),
                 stage: self.layout.read_stage(&job.id),
                 alive: self.is_held(&job.request.package)?,
+                checkpoint: self.layout.read_checkpoint(&job.id).unwrap_or_default(),
             });
         }
         for job in snapshot.waiting().filter(|it| !self.layout.has_ended(&it.id)) {

@@ -1,7 +1,8 @@
-//! Reading refs; and moving several together, by comparison, under the locks that git itself honours.
+//! Reading refs; and moving or deleting several together, by comparison, under the locks that git itself honours.
 //!
 //! A ref's new value is synced before its name is visible. Never follows a symbolic ref to move what it names.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -16,6 +17,8 @@ const LOCK: &str = "invirtibuilder.lock";
 /// The file that names the refs whose lock files this program is about to make, so that the next to come can
 /// remove what a killed process left.
 const JOURNAL: &str = "invirtibuilder.refs";
+/// The file with the refs that have no file of their own.
+const PACKED: &str = "packed-refs";
 /// How long another program may hold the lock of a ref.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// The age at which a ref's lock was left by a process that died: git holds one for milliseconds.
@@ -28,8 +31,8 @@ pub struct RefChange {
     pub name: String,
     /// Where it must be; `None` if it must not exist.
     pub expected: Option<ObjectId>,
-    /// Where it will be.
-    pub new: ObjectId,
+    /// Where it will be; `None` if it is deleted.
+    pub new: Option<ObjectId>,
 }
 
 impl Repository {
@@ -93,10 +96,14 @@ impl Writer<'_> {
     ///
     /// Killed in between, some may have moved; the same call then completes it if what moved is left out.
     pub(crate) fn change(&self, changes: &[RefChange]) -> Result<()> {
-        for change in changes {
+        for change in changes.iter().filter(|it| it.new.is_some()) {
             self.check_name_is_free(&change.name)?;
         }
-        let names: Vec<&str> = changes.iter().map(|it| it.name.as_str()).collect();
+        let mut names: Vec<&str> = changes.iter().map(|it| it.name.as_str()).collect();
+        // The one file of many refs is locked last, as git does.
+        if changes.iter().any(|it| it.new.is_none()) {
+            names.push(PACKED);
+        }
         durable::write(&self.repository.path.join(JOURNAL), names.join("\n").as_bytes())?;
         match self.change_locked(changes) {
             // Every lock has become its ref; one that is there now is somebody else's.
@@ -110,15 +117,24 @@ impl Writer<'_> {
         let mut moves = Vec::new();
         for change in changes {
             let path = self.repository.path.join(&change.name);
-            let lock = self.take_lock(&change.name, change.new)?;
+            let value = change.new.map(|it| format!("{it}\n")).unwrap_or_default();
+            let lock = self.take_lock(&change.name, &value)?;
             let found = self.repository.reference(&change.name)?;
-            if found != change.expected && found != Some(change.new) {
+            if found != change.expected && found != change.new {
                 let RefChange { name, expected, .. } = change.clone();
                 return Err(RepositoryError::Moved { name, expected, found });
             }
-            moves.push((lock, path));
+            moves.push((lock, path, change.new));
         }
-        for (lock, path) in moves {
+        // What is packed is what a ref has where it has no file of its own: it goes first.
+        let deleted = changes.iter().filter(|it| it.new.is_none()).map(|it| it.name.as_str());
+        self.unpack(&deleted.collect())?;
+        for (lock, path, new) in moves {
+            if new.is_none() {
+                durable::remove_file(&path)?;
+                durable::remove_file(&lock)?;
+                continue;
+            }
             // No ref lies below the name, but git leaves the directories of those that did.
             if path.is_dir() {
                 durable::remove_directory(&path)?;
@@ -128,15 +144,41 @@ impl Writer<'_> {
         Ok(())
     }
 
+    /// Takes refs out of the file of packed refs (git-pack-refs(1)), under its lock.
+    fn unpack(&self, names: &BTreeSet<&str>) -> Result<()> {
+        let path = self.repository.path.join(PACKED);
+        let is_one = |line: &str| line.split_once(' ').is_some_and(|it| names.contains(it.1));
+        let read = || match std::fs::read_to_string(&path) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
+            other => other.map_err(self.repository.unreadable("read the packed refs of")),
+        };
+        if !read()?.lines().any(is_one) {
+            return Ok(());
+        }
+        let lock = self.take_lock(PACKED, "")?;
+        let (mut kept, mut is_kept) = (String::new(), true);
+        for line in read()?.split_inclusive('\n') {
+            // A line that begins with ^ belongs to the ref before it.
+            if !line.starts_with('^') {
+                is_kept = !is_one(line.trim_end_matches('\n'));
+            }
+            if is_kept {
+                kept.push_str(line);
+            }
+        }
+        durable::write(&lock, kept.as_bytes())?;
+        Ok(durable::rename(&lock, &path)?)
+    }
+
     /// Makes the lock file of a ref, with its new value in it.
-    fn take_lock(&self, name: &str, value: ObjectId) -> Result<PathBuf> {
+    fn take_lock(&self, name: &str, value: &str) -> Result<PathBuf> {
         let lock = self.lock_path(name);
         if let Some(directory) = lock.parent() {
             durable::create_directory(directory)?;
         }
         let started = Instant::now();
         loop {
-            if durable::write_new(&lock, format!("{value}\n").as_bytes())? {
+            if durable::write_new(&lock, value.as_bytes())? {
                 return Ok(lock);
             }
             let made = std::fs::metadata(&lock).and_then(|it| it.modified()).ok();
@@ -170,7 +212,7 @@ impl Writer<'_> {
     fn clean_up(&self) -> Result<()> {
         let journal = self.repository.path.join(JOURNAL);
         let Ok(text) = std::fs::read_to_string(&journal) else { return Ok(()) };
-        for name in text.lines().filter(|it| it.starts_with("refs/")) {
+        for name in text.lines().filter(|it| it.starts_with("refs/") || *it == PACKED) {
             let lock = self.lock_path(name);
             if lock.exists() {
                 durable::remove_file(&lock)?;

@@ -1,7 +1,7 @@
 //! The exit status of every frontend, in one place.
 
 use super::SiteError;
-use crate::error::{Disposition, QueueError};
+use crate::error::{Disposition, PublishError, QueueError};
 use crate::job::{Outcome, Stage};
 use crate::policy::{Rejection, Violation};
 
@@ -51,7 +51,9 @@ impl Exit {
         match error {
             SiteError::Rejected(rejection) => Self::of_rejection(rejection),
             SiteError::Name(_) => Self::Usage,
-            SiteError::NotFound(_) | SiteError::Queue(QueueError::UnknownJob(_)) => Self::NotFound,
+            SiteError::NotFound(_)
+            | SiteError::Queue(QueueError::UnknownJob(_))
+            | SiteError::Publish(PublishError::NotKept { .. }) => Self::NotFound,
             SiteError::NotPermitted(_) => Self::NotPermitted,
             SiteError::Refused(_) => Self::Rejected,
             SiteError::Repository(error) if error.is_request() => Self::Rejected,

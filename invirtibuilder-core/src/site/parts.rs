@@ -15,9 +15,10 @@ use crate::names::PocketName;
 use crate::pipeline::Pipeline;
 use crate::pocket::Pocket;
 use crate::pocket::git::{GitSite, Tagger};
+use crate::pocket::locks::PocketLocks;
 use crate::policy::PocketSpec;
 use crate::publisher::Publisher;
-use crate::publisher::archive::{Archive, ArchiveSpec, Retention, SuiteSpec};
+use crate::publisher::archive::{Archive, ArchiveSpec, SuiteSpec};
 use crate::queue::directory::DirectoryQueue;
 use crate::repository::Repositories;
 use crate::repository::push_policy::PushPolicy;
@@ -47,6 +48,7 @@ pub(super) fn open(config: Config) -> Result<Site, SiteError> {
     let repositories = git.repositories().clone();
     let pipeline = Pipeline {
         pockets,
+        locks: PocketLocks::new(&config.paths.queue.join("rollbacks")),
         gate: Box::new(Lists(config.clone())),
         exporter: Box::new(NativeExporter::new(repositories, TreeLimits::default())),
         builder: Box::new(builder(&config)),
@@ -81,7 +83,8 @@ fn archive(config: &Config) -> Result<Archive, SiteError> {
         state: config.paths.cache.join("archive"),
         key_file: KEY_FILE.parse()?,
         suites: config.pockets.values().map(|it| suite(config, it)).collect(),
-        retention: Retention::default(),
+        retention: config.publisher.retention,
+        valid_for: config.publisher.valid_for,
     };
     Ok(Archive::new(spec, Box::new(signer(config).map_err(part("archive"))?)))
 }

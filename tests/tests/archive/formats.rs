@@ -60,7 +60,7 @@ fn publish_together(
         std::fs::create_dir(&directory).unwrap();
         Ok(it.build(&stable(), &directory).unwrap())
     });
-    archive.publish_all(&stable().suite, built)
+    archive.publish_all(&stable().suite, built).map(drop)
 }
 
 #[test]

@@ -6,6 +6,7 @@
 )]
 
 mod formats;
+mod generations;
 mod interruption;
 mod world;
 
@@ -252,7 +253,7 @@ fn a_suite_that_gains_an_architecture_lists_there_what_runs_anywhere() {
 #[test]
 fn what_no_kept_publication_names_is_removed_and_nothing_else() {
     let world = World::new();
-    let retention = Retention { generations: 2, time: Duration::ZERO };
+    let retention = Retention { generations: 2, time: Duration::ZERO, versions: 0 };
     let archive = world.archive_in("archive", retention);
     hello("1.0").publish(&archive, &unstable()).unwrap();
     archive.copy(&CopyPlan::for_tests(hello("1.0").plan(&stable()), unstable())).unwrap();

@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
 
 use invirtibuilder_core::conformance::publisher::{stable, unstable};
 use invirtibuilder_core::names::Suite;
@@ -17,6 +18,8 @@ pub(crate) struct World {
     _directory: Option<tempfile::TempDir>,
     pub(crate) root: PathBuf,
     fingerprint: Fingerprint,
+    /// For how long the archives that it makes from now on are valid.
+    pub(crate) valid_for: Option<Duration>,
 }
 
 impl World {
@@ -26,13 +29,13 @@ impl World {
         let fingerprint =
             GpgSigner::generate(&root.join("gpg"), "The archive <archive@example.org>").unwrap();
         std::fs::write(root.join("fingerprint"), fingerprint.as_str()).unwrap();
-        Self { _directory: Some(directory), root, fingerprint }
+        Self { _directory: Some(directory), root, fingerprint, valid_for: None }
     }
 
     /// Opens the world that another process made.
     pub(crate) fn open(root: &Path) -> Self {
         let fingerprint = std::fs::read_to_string(root.join("fingerprint")).unwrap().parse().unwrap();
-        Self { _directory: None, root: root.to_owned(), fingerprint }
+        Self { _directory: None, root: root.to_owned(), fingerprint, valid_for: None }
     }
 
     pub(crate) fn archive(&self) -> Archive {
@@ -55,6 +58,7 @@ impl World {
             key_file: "archive-key.asc".parse().unwrap(),
             suites,
             retention,
+            valid_for: self.valid_for,
         };
         let archive = Archive::new(spec, Box::new(signer));
         archive.prepare().unwrap();
@@ -86,7 +90,7 @@ pub(crate) struct Apt {
 }
 
 impl Apt {
-    fn new(root: PathBuf, sources: &str) -> Self {
+    pub(crate) fn new(root: PathBuf, sources: &str) -> Self {
         for directory in
             ["etc/sources.list.d", "etc/parts", "state/lists/partial", "cache/archives/partial", "work"]
         {
@@ -104,6 +108,20 @@ impl Apt {
         );
         std::fs::write(root.join("apt.conf"), configuration).unwrap();
         Self { root }
+    }
+
+    /// Gives it one more source.
+    pub(crate) fn add_source(&self, name: &str, sources: &str) {
+        std::fs::write(self.root.join(format!("etc/sources.list.d/{name}.sources")), sources).unwrap();
+    }
+
+    /// Makes it believe that a package is installed.
+    pub(crate) fn install_status(&self, package: &str, version: &str, architecture: &str) {
+        let text = format!(
+            "Package: {package}\nStatus: install ok installed\nMaintainer: A <a@example.org>\n\
+             Architecture: {architecture}\nVersion: {version}\nDescription: installed\n\n"
+        );
+        std::fs::write(self.root.join("status"), text).unwrap();
     }
 
     pub(crate) fn work(&self) -> PathBuf {

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{GitSite, branch_ref, record, superproject, survey};
-use crate::job::Publication;
+use crate::job::{Publication, PublicationKind};
 use crate::names::PackageName;
 use crate::pocket::{PocketContents, Untagged};
 use crate::policy::{Head, PocketSpec};
@@ -17,7 +17,8 @@ type Result<T> = std::result::Result<T, RepositoryError>;
 pub(super) fn contents(site: &GitSite, spec: &PocketSpec) -> Result<PocketContents> {
     let mut published: BTreeMap<PackageName, Vec<Publication>> = BTreeMap::new();
     if !spec.policy.allow_backtracking {
-        for publication in superproject::publications(site, spec, |_| true, usize::MAX)? {
+        let came = |it: &Publication| it.kind != PublicationKind::Removal;
+        for publication in superproject::publications(site, spec, came, usize::MAX)? {
             published.entry(publication.package.clone()).or_default().push(publication);
         }
     }

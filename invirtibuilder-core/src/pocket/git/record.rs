@@ -43,7 +43,7 @@ fn move_refs(site: &GitSite, spec: &PocketSpec, plan: &BuildPlan) -> Result<(), 
         if head != expected {
             return Err(moved(spec, plan, head));
         }
-        changes.push(RefChange { name: branch.clone(), expected, new: commit });
+        changes.push(RefChange { name: branch.clone(), expected, new: Some(commit) });
     }
     if changes.is_empty() {
         return Ok(());
@@ -97,7 +97,7 @@ fn tag(
         message: format!("Version {version}\n").into(),
         signature: None,
     };
-    Ok(Some(RefChange { name, expected, new: repository.write(&object)? }))
+    Ok(Some(RefChange { name, expected, new: Some(repository.write(&object)?) }))
 }
 
 /// Returns what is wrong with a version's tag, in words; `None` if it is as rule G3 wants it.

@@ -18,6 +18,7 @@ use crate::policy::PocketSpec;
 use crate::repository::{
     FileAt, RefChange, Repository, RepositoryError, commit_id, object_id, write_skeleton,
 };
+use crate::rollback::{Move, Rollback, RolledBack};
 use crate::states::Published;
 
 const GITMODULES: &str = ".gitmodules";
@@ -64,13 +65,57 @@ pub(super) fn initialize(site: &GitSite) -> Result<()> {
 
 /// Records a publication as one commit on the pocket's branch.
 pub(super) fn record(site: &GitSite, spec: &PocketSpec, published: &Published) -> Result<()> {
+    let plan = published.plan();
+    let (package, commit) = (plan.package(), plan.commit());
+    commit_change(site, spec, &message::compose(published), |repository, tree, _| {
+        let is_new = put(tree, package.as_str(), EntryKind::Commit, link(site, commit)?);
+        let urls_changed = put_urls(site, repository, &[package], tree)?;
+        Ok(is_new || urls_changed || !is_recorded(site, spec, published)?)
+    })
+}
+
+/// Records a rollback as one commit on the pocket's branch.
+pub(super) fn record_rollback(site: &GitSite, spec: &PocketSpec, rolled_back: &RolledBack) -> Result<()> {
+    let Rollback { id, moves, .. } = rolled_back.rollback();
+    commit_change(site, spec, &message::compose_rollback(rolled_back), |repository, tree, last| {
+        // Nothing is published in the pocket before its rollback is complete, so its record is the last.
+        if last.and_then(message::job).as_ref() == Some(id) {
+            return Ok(false);
+        }
+        let mut served = Vec::new();
+        for Move { package, new, .. } in moves {
+            match new {
+                Some(place) => {
+                    put(tree, package.as_str(), EntryKind::Commit, link(site, &place.commit)?);
+                    served.push(package);
+                }
+                None => tree.entries.retain(|it| it.filename != package.as_str()),
+            }
+        }
+        put_urls(site, repository, &served, tree)?;
+        Ok(true)
+    })
+}
+
+fn link(site: &GitSite, commit: &CommitId) -> Result<ObjectId> {
+    object_id(commit).ok_or_else(|| RepositoryError::Refused {
+        path: site.superproject.clone(),
+        problem: format!("its objects are not named like {commit}"),
+    })
+}
+
+/// Makes a commit on the pocket's branch, if `change`, which is given the tree and the last message, says so.
+fn commit_change(
+    site: &GitSite,
+    spec: &PocketSpec,
+    message: &str,
+    change: impl FnOnce(&Repository, &mut Tree, Option<&[u8]>) -> Result<bool>,
+) -> Result<()> {
     initialize(site)?;
     let Some(repository) = Repository::open(&site.superproject)? else {
         let problem = "it is gone; restore it from a clone".to_owned();
         return Err(RepositoryError::Refused { path: site.superproject.clone(), problem });
     };
-    let plan = published.plan();
-    let (package, commit) = (plan.package(), plan.commit());
     // Jobs of several packages record at once: the branch is read and moved under one lock.
     let writer = repository.lock()?;
     let branch = branch_ref(spec);
@@ -80,13 +125,7 @@ pub(super) fn record(site: &GitSite, spec: &PocketSpec, published: &Published) -
         Some(parent) => read_tree(&repository, parent.tree)?,
         None => Tree::empty(),
     };
-    let link = object_id(commit).ok_or_else(|| RepositoryError::Refused {
-        path: site.superproject.clone(),
-        problem: format!("its objects are not named like {commit}"),
-    })?;
-    let is_new = put(&mut tree, package.as_str(), EntryKind::Commit, link);
-    let urls_changed = put_url(site, &repository, package, &mut tree)?;
-    if !is_new && !urls_changed && is_recorded(site, spec, published)? {
+    if !change(&repository, &mut tree, parent.as_ref().map(|it| it.message.as_ref()))? {
         return Ok(());
     }
     let signature = site.tagger.signature(Timestamp::now().as_second());
@@ -96,10 +135,10 @@ pub(super) fn record(site: &GitSite, spec: &PocketSpec, published: &Published) -
         author: signature.clone(),
         committer: signature,
         encoding: None,
-        message: message::compose(published).into(),
+        message: message.into(),
         extra_headers: Vec::new(),
     })?;
-    writer.change(&[RefChange { name: branch, expected: head, new }])
+    writer.change(&[RefChange { name: branch, expected: head, new: Some(new) }])
 }
 
 /// Returns whether the last publication of the package in the pocket is this job's.
@@ -109,21 +148,29 @@ fn is_recorded(site: &GitSite, spec: &PocketSpec, published: &Published) -> Resu
     Ok(last.first().is_some_and(|it| it.job == plan.job().id && it.commit == *plan.commit()))
 }
 
-/// Makes the package's URL right. Returns whether it was not.
-fn put_url(site: &GitSite, repository: &Repository, package: &PackageName, tree: &mut Tree) -> Result<bool> {
+/// Makes the packages' URLs right. Returns whether one was not.
+fn put_urls(
+    site: &GitSite,
+    repository: &Repository,
+    packages: &[&PackageName],
+    tree: &mut Tree,
+) -> Result<bool> {
     let old = tree.entries.iter().find(|it| it.filename == GITMODULES);
     let mut urls = match old {
         Some(entry) if entry.mode.is_blob() => gitmodules::parse(&repository.read(entry.oid, Kind::Blob)?),
         _ => gitmodules::Urls::new(),
     };
-    let url = gitmodules::relative_url(&site.superproject, &site.repositories.path(package));
-    if urls.get(package) == Some(&url) {
-        return Ok(false);
+    let mut has_changed = false;
+    for package in packages {
+        let url = gitmodules::relative_url(&site.superproject, &site.repositories.path(package));
+        has_changed |= urls.get(*package) != Some(&url);
+        urls.insert((*package).clone(), url);
     }
-    urls.insert(package.clone(), url);
-    let blob = repository.write_bytes(Kind::Blob, gitmodules::render(&urls).as_bytes())?;
-    put(tree, GITMODULES, EntryKind::Blob, blob);
-    Ok(true)
+    if has_changed {
+        let blob = repository.write_bytes(Kind::Blob, gitmodules::render(&urls).as_bytes())?;
+        put(tree, GITMODULES, EntryKind::Blob, blob);
+    }
+    Ok(has_changed)
 }
 
 /// Sets an entry of a tree. Returns whether that changed it.
@@ -172,10 +219,11 @@ pub(super) fn publications(
     {
         let commit = repository.commit(id)?;
         let time = commit.time.unwrap_or(0);
-        let publication = message::parse(&commit.message, &spec.name, time, commit_id(id));
-        publications.extend(publication.filter(&wanted));
+        let found = message::parse(&commit.message, &spec.name, time, &commit_id(id));
+        publications.extend(found.into_iter().filter(&wanted));
         next = commit.parents.first().copied();
     }
+    publications.truncate(limit);
     Ok(publications)
 }
 

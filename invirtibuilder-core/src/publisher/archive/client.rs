@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::{Archive, ArchiveError, SuiteSpec};
 use crate::error::PublishError;
 use crate::names::Suite;
+use crate::publisher::Generation;
 
 /// How a client knows the archive's keys (sources.list(5), `Signed-By`).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +18,24 @@ pub enum SignedBy {
 }
 
 impl Archive {
+    /// Returns the `.sources` file that makes a client use what a suite served in a generation that is kept.
+    ///
+    /// # Errors
+    /// The suite is not configured, or the generation is not kept.
+    pub fn snapshot_sources(
+        &self,
+        suite: &Suite,
+        generation: Generation,
+        uri: &str,
+    ) -> Result<String, PublishError> {
+        self.kept_release(suite, generation)?;
+        let uri =
+            format!("{}/{}/{suite}/{generation}", uri.trim_end_matches('/'), super::generations::SNAPSHOTS);
+        let text = self.sources(suite, &uri, &SignedBy::Inline)?;
+        // It is old on purpose.
+        Ok(text.replacen("\nSuites:", "\nCheck-Valid-Until: no\nSuites:", 1))
+    }
+
     /// Returns the `.sources` file that makes a client use a suite (sources.list(5), deb822 style).
     ///
     /// # Errors

@@ -6,10 +6,11 @@ use super::Archive;
 use super::entries::{self, Entries};
 use super::switch::{Replacement, Scope};
 use crate::error::PublishError;
+use crate::publisher::Generation;
 use crate::states::CopyPlan;
 
 impl Archive {
-    pub(super) fn copy_held(&self, copy: &CopyPlan) -> Result<(), PublishError> {
+    pub(super) fn copy_held(&self, copy: &CopyPlan) -> Result<Option<Generation>, PublishError> {
         let plan = copy.plan();
         let from = &copy.from().suite;
         let suite = self.suite(plan.suite())?;
@@ -41,9 +42,11 @@ impl Archive {
         let current = self.current(suite)?;
         let held = self.entries(&current, plan.package())?;
         if held == entries {
-            return Ok(self.confirm(&suite.suite)?);
+            self.confirm(&suite.suite)?;
+            return Ok(self.generation_of(&suite.suite, plan.package(), &plan.job().id)?);
         }
         self.check_owners(&current, plan, &entries)?;
+        let reason = super::switch::reason(plan, &held);
         let scope = Scope::Sources(BTreeSet::from([plan.package().clone()]), held);
         let replacement = Replacement {
             scope,
@@ -51,6 +54,7 @@ impl Archive {
             files: Vec::new(),
             paths: BTreeMap::new(),
             directories: BTreeSet::new(),
+            reason,
         };
         Ok(self.switch(&current, replacement)?)
     }

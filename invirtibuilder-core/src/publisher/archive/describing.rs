@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::entries::{self, Entries};
+use super::generations::Reason;
 use super::release::{IndexPath, Kind, Release};
 use super::stanza::Stanza;
 use super::suite::{Descriptions, SuiteSpec};
@@ -26,8 +27,9 @@ impl Archive {
             files: Vec::new(),
             paths: BTreeMap::new(),
             directories: BTreeSet::new(),
+            reason: Reason::configuration(),
         };
-        self.switch(&current, replacement)
+        self.switch(&current, replacement).map(drop)
     }
 
     /// Returns the entries of the indices that the suite lacks, or that the configuration wants otherwise.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use super::entries::{self, Entries};
+use super::generations::{Cause, Changed, Reason};
 use super::pool::{self, Present, Upload};
 use super::release::{IndexPath, Kind};
 use super::stanza::{PoolFile, Stanza};
@@ -12,8 +13,9 @@ use super::table::KeyRef;
 use super::{Archive, ArchiveError, SuiteSpec};
 use crate::durable::{self, NewFile};
 use crate::error::PublishError;
-use crate::names::{PackageName, Suite};
+use crate::names::{JobId, PackageName, Suite};
 use crate::policy::Held;
+use crate::publisher::Generation;
 use crate::states::{BuildArtifacts, BuildPlan};
 
 /// What a publication adds, before anybody has looked at what is there.
@@ -37,19 +39,25 @@ impl<'a> Arrival<'a> {
 }
 
 impl Archive {
-    pub(super) fn publish_artifacts(&self, artifacts: &BuildArtifacts) -> Result<(), PublishError> {
-        let suite = self.suite(artifacts.plan().suite())?;
+    pub(super) fn publish_artifacts(
+        &self,
+        artifacts: &BuildArtifacts,
+    ) -> Result<Option<Generation>, PublishError> {
+        let plan = artifacts.plan();
+        let suite = self.suite(plan.suite())?;
         let arrival = Arrival::new(suite, artifacts)?;
         let _lock = self.lock()?;
         let current = self.current(suite)?;
-        let held = self.entries(&current, artifacts.plan().package())?;
-        match self.replacement(&current, &arrival, held)? {
-            Some(replacement) => Ok(self.switch(&current, replacement)?),
-            None => Ok(self.confirm(&suite.suite)?),
+        let held = self.entries(&current, plan.package())?;
+        if let Some(replacement) = self.replacement(&current, &arrival, held)? {
+            return Ok(self.switch(&current, replacement)?);
         }
+        self.confirm(&suite.suite)?;
+        Ok(self.generation_of(&suite.suite, plan.package(), &plan.job().id)?)
     }
 
-    /// Adds the built packages of several source packages to a suite, in one switch: readers see all or none.
+    /// Adds the built packages of several source packages to a suite, in one switch: readers see all or none. Returns
+    /// the generation in which all are there.
     ///
     /// Packages that are there already are passed over. `artifacts` is asked for the next when the files of the one
     /// before are copied, so not all of them need to be there at once.
@@ -60,7 +68,7 @@ impl Archive {
         &self,
         suite: &Suite,
         artifacts: impl IntoIterator<Item = Result<BuildArtifacts, PublishError>>,
-    ) -> Result<(), PublishError> {
+    ) -> Result<Option<Generation>, PublishError> {
         let suite = self.suite(suite)?;
         let _lock = self.lock()?;
         let current = self.current(suite)?;
@@ -79,10 +87,11 @@ impl Archive {
                 all.add(artifacts.plan(), replacement)?;
             }
         }
-        match all.finish() {
-            Some(replacement) => Ok(self.switch(&current, replacement)?),
-            None => Ok(self.confirm(&suite.suite)?),
+        if let Some(replacement) = all.finish() {
+            return Ok(self.switch(&current, replacement)?);
         }
+        self.confirm(&suite.suite)?;
+        Ok(current.release.and_then(|it| it.generation))
     }
 
     /// Returns the source packages that a suite serves anything of.
@@ -140,8 +149,9 @@ impl Archive {
         directories.insert(path);
         let paths = uploads.iter().map(|it| format!("{directory}/{}", it.artifact.name));
         let paths = paths.map(|it| (it, plan.package().clone())).collect();
+        let reason = super::switch::reason(plan, &held);
         let scope = Scope::Sources(BTreeSet::from([plan.package().clone()]), held);
-        Ok(Some(Replacement { scope, entries, files, paths, directories }))
+        Ok(Some(Replacement { scope, entries, files, paths, directories, reason }))
     }
 
     /// Refuses other bytes under a name that a suite serves for good.
@@ -225,13 +235,15 @@ struct Together {
     files: Vec<NewFile>,
     paths: BTreeMap<String, PackageName>,
     directories: BTreeSet<PathBuf>,
+    jobs: BTreeSet<JobId>,
+    changes: Vec<Changed>,
     /// Which source package has a binary package, by index.
     owners: BTreeMap<IndexPath, BTreeMap<String, PackageName>>,
 }
 
 impl Together {
     fn add(&mut self, plan: &BuildPlan, replacement: Replacement) -> Result<(), PublishError> {
-        let Replacement { scope, entries, files, paths, directories } = replacement;
+        let Replacement { scope, entries, files, paths, directories, reason } = replacement;
         if !self.sources.insert(plan.package().clone()) {
             return Err(conflict(plan, "it comes twice in one publication".to_owned()));
         }
@@ -257,14 +269,19 @@ impl Together {
         };
         self.files.extend(files.into_iter().map(closed));
         self.directories.extend(directories);
+        self.jobs.extend(reason.job);
+        self.changes.extend(reason.changes);
         self.paths.extend(paths);
         Ok(())
     }
 
     fn finish(self) -> Option<Replacement> {
-        let Self { sources, held, entries, files, paths, directories, .. } = self;
+        let Self { sources, held, entries, files, paths, directories, jobs, changes, .. } = self;
+        // A generation names the job that it came from, where that is one.
+        let job = if jobs.len() == 1 { jobs.into_iter().next() } else { None };
+        let reason = Reason { cause: Cause::Job, job, changes };
         let scope = Scope::Sources(sources, held);
-        (!entries.is_empty()).then_some(Replacement { scope, entries, files, paths, directories })
+        (!entries.is_empty()).then_some(Replacement { scope, entries, files, paths, directories, reason })
     }
 }
 

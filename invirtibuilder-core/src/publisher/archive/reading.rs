@@ -108,6 +108,16 @@ impl Archive {
         Ok(Some(self.published(suite, release, path)?.table))
     }
 
+    /// Reads all entries of one index; none if the release does not have it.
+    pub(super) fn stanzas_of(
+        &self,
+        suite: &Suite,
+        release: &Release,
+        path: &IndexPath,
+    ) -> Result<Vec<Stanza>, ArchiveError> {
+        self.published(suite, release, path)?.all()
+    }
+
     /// Reads the entries of a source package in one index, and little more than them.
     pub(super) fn lookup(
         &self,

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt::{self, Write as _};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -13,9 +14,13 @@ use super::index::{Layout, Sum};
 use super::stanza::field;
 use super::{Descriptions, SuiteSpec, Upgrades};
 use crate::names::{Architecture, Component};
+use crate::publisher::Generation;
 
 /// How `Date` is written (Debian's repository format; RFC 2822 with `UTC`).
 const DATE: &str = "%a, %d %b %Y %H:%M:%S UTC";
+
+/// The fields that belong to one release, and not to the suite.
+const OWN: [&str; 3] = ["Date:", "Valid-Until:", "Generation:"];
 
 /// What an index of a component lists.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -143,9 +148,13 @@ impl Listed {
 /// What a suite's `InRelease` says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Release {
-    /// The fields before the list of files, as they are written, without the date.
+    /// The fields before the list of files, as they are written, without those that follow here.
     head: String,
     date: Option<Timestamp>,
+    /// The moment from which on apt refuses it.
+    pub(super) valid_until: Option<Timestamp>,
+    /// Which state of the suite it is; `None` in one that an older program wrote.
+    pub(super) generation: Option<Generation>,
     pub(super) files: Vec<Listed>,
 }
 
@@ -161,7 +170,28 @@ impl Release {
     ) -> Self {
         let before = previous.and_then(|it| it.date);
         let head = head(suite, &components(suite, &files));
-        Self { head, date: Some(before.map_or(now, |it| it.max(now))), files }
+        let generation = previous.and_then(|it| it.generation).map_or(Generation::new(1), Generation::next);
+        Self {
+            head,
+            date: Some(before.map_or(now, |it| it.max(now))),
+            valid_until: None,
+            generation: Some(generation),
+            files,
+        }
+    }
+
+    /// Sets for how long after its date it is valid; `None` for ever.
+    pub(super) fn valid_for(mut self, time: Option<Duration>) -> Self {
+        let until = |time| self.date.unwrap_or(Timestamp::MIN).checked_add(time).ok();
+        self.valid_until = time.and_then(until);
+        self
+    }
+
+    /// Returns it with a later date, at least a second later than it has.
+    pub(super) fn refreshed(mut self, now: Timestamp) -> Self {
+        let later = self.date.and_then(|it| it.checked_add(Duration::from_secs(1)).ok());
+        self.date = Some(later.map_or(now, |it| it.max(now)));
+        self
     }
 
     /// Reads an `InRelease` or `Release`; `None` if it is something else.
@@ -171,9 +201,14 @@ impl Release {
             None => text,
         };
         let (before, list) = text.split_once("SHA256:\n")?;
-        let head = before.split_inclusive('\n').filter(|line| !line.starts_with("Date:")).collect();
-        let date = field(before, "Date")
-            .and_then(|it| jiff::civil::DateTime::strptime(DATE, it).ok()?.to_zoned(TimeZone::UTC).ok());
+        let is_own = |line: &&str| OWN.iter().any(|name| line.starts_with(name));
+        let head = before.split_inclusive('\n').filter(|line| !is_own(line)).collect();
+        let time = |name| {
+            let parsed = jiff::civil::DateTime::strptime(DATE, field(before, name)?).ok()?;
+            Some(parsed.to_zoned(TimeZone::UTC).ok()?.timestamp())
+        };
+        let (date, valid_until) = (time("Date"), time("Valid-Until"));
+        let generation = field(before, "Generation").and_then(|it| it.parse().ok());
         let line = |line: &str| {
             let mut words = line.split_whitespace();
             let (sha256, size, path) = (words.next()?, words.next()?, words.next()?);
@@ -181,14 +216,19 @@ impl Release {
             Some(Listed { path: path.to_owned(), sum })
         };
         let files: Option<Vec<_>> = list.lines().take_while(|it| it.starts_with(' ')).map(line).collect();
-        Some(Self { head, date: date.map(|it| it.timestamp()), files: files? })
+        Some(Self { head, date, valid_until, generation, files: files? })
     }
 
     /// Returns the text to sign.
     pub(super) fn to_text(&self) -> String {
         let mut text = self.head.clone();
-        if let Some(date) = self.date {
-            let _ = writeln!(text, "Date: {}", date.to_zoned(TimeZone::UTC).strftime(DATE));
+        for (name, time) in [("Date", self.date), ("Valid-Until", self.valid_until)] {
+            if let Some(time) = time {
+                let _ = writeln!(text, "{name}: {}", time.to_zoned(TimeZone::UTC).strftime(DATE));
+            }
+        }
+        if let Some(generation) = self.generation {
+            let _ = writeln!(text, "Generation: {generation}");
         }
         text.push_str("SHA256:\n");
         for file in &self.files {

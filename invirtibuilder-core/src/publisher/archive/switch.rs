@@ -6,20 +6,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
 
 use super::compression::Compression;
 use super::entries::Entries;
+use super::generations::{Cause, Changed, PoolFiles, Reason};
 use super::index::{Built, Change, Published, Sum, Workplace};
-use super::release::{IndexPath, Listed, Release};
-use super::retention::{Record, Records};
+use super::release::{IndexPath, Kind, Listed, Release};
 use super::stanza::Stanza;
 use super::table::Table;
 use super::{Archive, ArchiveError, SuiteSpec};
 use crate::durable::{self, NewFile};
 use crate::names::{PackageName, Suite};
+use crate::publisher::Generation;
+use crate::states::BuildPlan;
 
 /// What should become of a suite.
 #[derive(Debug)]
@@ -33,6 +34,16 @@ pub(super) struct Replacement {
     pub(super) paths: BTreeMap<String, PackageName>,
     /// Directories of the pool whose names are not synced.
     pub(super) directories: BTreeSet<PathBuf>,
+    /// Why, and what changes, for the record.
+    pub(super) reason: Reason,
+}
+
+/// Says for the record what a job changes, of a package of which the suite has `held`.
+pub(super) fn reason(plan: &BuildPlan, held: &Entries) -> Reason {
+    let source = held.iter().find(|it| it.0.kind == Kind::Source).and_then(|it| it.1.first());
+    let old = source.and_then(Stanza::held).map(|it| it.version);
+    let changes = vec![Changed { package: plan.package().clone(), old, new: Some(plan.version().clone()) }];
+    Reason { cause: Cause::Job, job: Some(plan.job().id.clone()), changes }
 }
 
 /// What the entries of a replacement take the place of.
@@ -81,8 +92,13 @@ impl Archive {
         Ok(entries)
     }
 
-    /// Replaces what a suite serves of some source packages. The caller holds the lock.
-    pub(super) fn switch(&self, current: &Current<'_>, replacement: Replacement) -> Result<(), ArchiveError> {
+    /// Replaces what a suite serves of some source packages, and returns the new generation. The caller holds the
+    /// lock.
+    pub(super) fn switch(
+        &self,
+        current: &Current<'_>,
+        replacement: Replacement,
+    ) -> Result<Option<Generation>, ArchiveError> {
         // The signer starts while the indices are made: that takes it as long.
         let signing = self.signer.begin()?;
         let suite = current.suite;
@@ -90,12 +106,11 @@ impl Archive {
         let directory = self.suite_directory(&suite.suite);
         let listed = list(current, &built);
         let now = Timestamp::now();
-        let release = Release::next(suite, current.release.as_ref(), now, listed);
+        let release = Release::next(suite, current.release.as_ref(), now, listed).valid_for(self.valid_for);
         let text = release.to_text();
 
-        let record = record(current, &replacement, &release);
+        let files = record(&replacement);
         let mut first = replacement.files;
-        first.push(self.records.stage(suite.suite.as_str(), now, &record)?);
         let mut links: Vec<(PathBuf, PathBuf)> = Vec::new();
         let mut tables: Vec<(String, Arc<Table>)> = Vec::new();
         let have_moved = built.values().any(|it| it.has_moved);
@@ -109,8 +124,6 @@ impl Archive {
                 links.push((directory.join(file.by_hash()), directory.join(&file.path)));
             }
         }
-        durable::create_directory(&directory)?;
-        let plain = stage(&directory.join("Release"), text.as_bytes())?;
         let signed = std::thread::scope(|scope| {
             let signed = scope.spawn(|| {
                 let _span = tracing::debug_span!("sign").entered();
@@ -126,31 +139,18 @@ impl Archive {
             }
             synced.map(|()| signed).map_err(ArchiveError::from)
         })?;
-        let detached = stage(&directory.join("Release.gpg"), &signed.detached)?;
-        let mut last = stage(&directory.join("InRelease"), &signed.inline)?;
-        keep_times_apart(&directory.join("InRelease"), &mut last)?;
-        let mut second = vec![detached, plain, last];
-        durable::sync_all(&mut second)?;
-
-        // All space is taken, and everything is signed and synced. From here on there are only renames.
-        let span = tracing::debug_span!("rename").entered();
-        durable::commit_all(first)?;
-        durable::link_all(links.iter().map(|it| (it.0.as_path(), it.1.as_path())))?;
-        durable::commit_all(second)?;
-        drop(span);
+        first.push(self.records.stage(&suite.suite, &release, &signed.inline, replacement.reason, files)?);
+        self.commit_release(&suite.suite, &text, &signed, first, &links)?;
 
         for (name, table) in tables {
             self.remember(&name, &table);
         }
-        let mut expired = self.expire(&suite.suite, now);
-        if have_moved {
-            expired = expired.and(self.stores.remove_unused(&self.state.join("tables")));
-        }
-        if let Err(error) = expired {
+        if have_moved && let Err(error) = self.stores.remove_unused(&self.state.join("tables")) {
             let error: &dyn std::error::Error = &error;
-            tracing::warn!(error, "superseded files were not removed; the next publication tries again");
+            tracing::warn!(error, "private files that nothing needs were not removed");
         }
-        Ok(())
+        self.settle(&suite.suite, &release);
+        Ok(release.generation)
     }
 
     /// Makes the indices that change, side by side.
@@ -212,67 +212,16 @@ impl Archive {
     pub(super) fn confirm(&self, suite: &Suite) -> Result<(), ArchiveError> {
         Ok(durable::sync_directory(&self.suite_directory(suite))?)
     }
-
-    /// Removes what no index and no kept record names any longer.
-    fn expire(&self, suite: &Suite, now: Timestamp) -> Result<(), ArchiveError> {
-        let expired = self.records.expired(suite.as_str(), now)?;
-        if expired.is_empty() {
-            return Ok(());
-        }
-        let Record { mut indices, mut pool } = Records::read(&expired)?;
-        let kept = Records::read(&self.records.kept(&expired)?)?;
-        indices.retain(|it| !kept.indices.contains(it));
-        pool.retain(|path, _| !kept.pool.contains_key(path));
-        for suite in self.served_suites()? {
-            let Some(release) = self.release(&suite)? else { continue };
-            let below = format!("dists/{suite}");
-            for file in &release.files {
-                indices.remove(&format!("{below}/{}", file.by_hash()));
-            }
-            let sources: BTreeSet<String> = pool.values().cloned().collect();
-            for path in release.indices().iter().filter(|it| it.names_files()) {
-                for source in sources.iter().filter_map(|it| it.parse().ok()) {
-                    let entries = self.lookup(&suite, &release, path, &source)?;
-                    for file in entries.iter().flat_map(Stanza::files) {
-                        pool.remove(&file.path);
-                    }
-                }
-            }
-        }
-        let tables = indices.iter().filter_map(|it| it.rsplit('/').next()).map(|it| self.table_path(it));
-        let files = indices.iter().chain(pool.keys()).map(|it| self.directory.join(it));
-        let gone: Vec<PathBuf> = files.chain(tables).chain(expired.iter().cloned()).collect();
-        Ok(durable::remove_all(gone.iter().map(PathBuf::as_path))?)
-    }
-
-    /// Returns all suites on disk, also those that are no longer configured: their readers count too.
-    fn served_suites(&self) -> Result<Vec<Suite>, ArchiveError> {
-        let path = self.directory.join("dists");
-        let entries = std::fs::read_dir(&path).map_err(ArchiveError::read(&path))?;
-        let mut suites = Vec::new();
-        for entry in entries {
-            let name = entry.map_err(ArchiveError::read(&path))?.file_name();
-            suites.extend(name.to_str().and_then(|it| it.parse().ok()));
-        }
-        Ok(suites)
-    }
 }
 
-/// Notes what a publication makes superfluous, and what it adds.
-fn record(current: &Current<'_>, replacement: &Replacement, release: &Release) -> Record {
-    let mut record = Record::default();
-    let below = format!("dists/{}", current.suite.suite);
-    let all = current.release.iter().chain([release]).flat_map(|it| &it.files);
-    record.indices.extend(all.map(|it| format!("{below}/{}", it.by_hash())));
-    if let Scope::Sources(_, held) = &replacement.scope {
-        for stanza in held.values().chain(replacement.entries.values()).flatten() {
-            let source = stanza.key.source();
-            record.pool.extend(stanza.files().into_iter().map(|it| (it.path, source.to_owned())));
-        }
-        let paths = replacement.paths.iter();
-        record.pool.extend(paths.map(|(path, source)| (path.clone(), source.to_string())));
+/// Returns the files that a publication takes the place of, and those that it is about to add.
+fn record(replacement: &Replacement) -> (PoolFiles, PoolFiles) {
+    let Scope::Sources(_, held) = &replacement.scope else { return (PoolFiles::new(), PoolFiles::new()) };
+    let mut before = PoolFiles::new();
+    for stanza in held.values().flatten() {
+        before.extend(stanza.files().into_iter().map(|it| (it.path, stanza.key.source().to_owned())));
     }
-    record
+    (before, replacement.paths.iter().map(|(path, source)| (path.clone(), source.to_string())).collect())
 }
 
 /// Returns the files of the next `Release`: those of the new indices, and of the others as they were.
@@ -292,21 +241,9 @@ fn list(current: &Current<'_>, built: &BTreeMap<IndexPath, Built>) -> Vec<Listed
     listed
 }
 
-fn stage(path: &Path, bytes: &[u8]) -> Result<NewFile, ArchiveError> {
+pub(super) fn stage(path: &Path, bytes: &[u8]) -> Result<NewFile, ArchiveError> {
     durable::create_directory(path.parent().unwrap_or(path))?;
     let mut file = NewFile::create(path)?;
     file.write_all(bytes).map_err(ArchiveError::write(path))?;
     Ok(file)
-}
-
-/// Gives the new file a later second than the old one has: HTTP compares times by the second, and a reader that
-/// asks for what is newer than what it has must be told of a second publication in the same second.
-fn keep_times_apart(old: &Path, new: &mut NewFile) -> Result<(), ArchiveError> {
-    let Ok(before) = old.metadata().and_then(|it| it.modified()) else { return Ok(()) };
-    let seconds =
-        |time: SystemTime| time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
-    if seconds(before) >= seconds(SystemTime::now()) {
-        new.set_modified(before + Duration::from_secs(1))?;
-    }
-    Ok(())
 }

@@ -107,7 +107,7 @@ pub(super) fn commit(
         message: message.into(),
         extra_headers: Vec::new(),
     })?;
-    writer.change(&[RefChange { name: BRANCH.to_owned(), expected: tip, new }])?;
+    writer.change(&[RefChange { name: BRANCH.to_owned(), expected: tip, new: Some(new) }])?;
     Ok(Made { version, commit: commit_id(new), is_new: true })
 }
 
