@@ -298,6 +298,11 @@ pub fn remove_file(path: &Path) -> Result<()> {
     }
 }
 
+/// Removes a file that nobody was told of, if that can be done. Not synced.
+pub fn discard(path: &Path) {
+    let _ = fs::remove_file(path);
+}
+
 /// Removes a directory with all that is in it. Does nothing if there is none.
 pub fn remove_directory(path: &Path) -> Result<()> {
     match fs::remove_dir_all(path) {
@@ -362,12 +367,15 @@ pub fn append_at(path: &Path, place: u64, bytes: &[u8]) -> Result<()> {
 /// A lock on a file, exclusive unless it says otherwise. The kernel releases it when this is dropped or its process dies.
 #[derive(Debug)]
 #[must_use = "a lock that is dropped at once locks nothing"]
-pub struct Lock(File);
+pub struct Lock {
+    file: File,
+    path: PathBuf,
+}
 
 impl Drop for Lock {
     fn drop(&mut self) {
         // Closing is not enough while a program that another thread is starting has a copy of the descriptor.
-        let _ = flock(&self.0, FlockOperation::Unlock);
+        let _ = flock(&self.file, FlockOperation::Unlock);
     }
 }
 
@@ -378,7 +386,7 @@ impl Lock {
         loop {
             match flock(&file, FlockOperation::LockExclusive) {
                 Err(rustix::io::Errno::INTR) => (),
-                other => return other.map(|()| Self(file)).map_err(at("lock", path)),
+                other => return other.map(|()| Self::of(file, path)).map_err(at("lock", path)),
             }
         }
     }
@@ -389,7 +397,7 @@ impl Lock {
         loop {
             match flock(&file, FlockOperation::LockShared) {
                 Err(rustix::io::Errno::INTR) => (),
-                other => return other.map(|()| Self(file)).map_err(at("lock", path)),
+                other => return other.map(|()| Self::of(file, path)).map_err(at("lock", path)),
             }
         }
     }
@@ -399,8 +407,24 @@ impl Lock {
         let file = Self::open(path)?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
-            other => other.map(|()| Some(Self(file))).map_err(at("lock", path)),
+            other => other.map(|()| Some(Self::of(file, path))).map_err(at("lock", path)),
         }
+    }
+
+    fn of(file: File, path: &Path) -> Self {
+        Self { file, path: path.to_owned() }
+    }
+
+    /// Returns whether its owner, or the last one if this is called before [`Lock::set_busy`], is in the middle of
+    /// something: an owner that died over it has left that in the lock's own file.
+    pub fn is_busy(&self) -> Result<bool> {
+        Ok(self.file.metadata().map_err(at("read", &self.path))?.len() > 0)
+    }
+
+    /// Notes in the lock's own file whether its owner is in the middle of something. Not synced: it is for finding
+    /// what the death of a process leaves, which costs nothing but space.
+    pub fn set_busy(&self, is_busy: bool) -> Result<()> {
+        self.file.set_len(u64::from(is_busy)).map_err(at("write", &self.path))
     }
 
     fn open(path: &Path) -> Result<File> {

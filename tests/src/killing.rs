@@ -3,31 +3,171 @@
 //! Never waits for a while and hopes: each kill is at a place that is known.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::fs;
-use std::io::Read;
+use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
 
-use crate::programs::command;
+use crate::programs::{Answer, command};
 
-/// The system calls that change files. Others are between two of these.
-const CHANGING: &str = "rename,renameat,renameat2,link,linkat,unlink,unlinkat,mkdir,mkdirat,rmdir,fsync,fdatasync,write,ftruncate";
+/// The system calls that change files, of which `openat` does only if it is asked to. Others are between two of these.
+const CHANGING: &[&str] = &[
+    "openat",
+    "write",
+    "pwrite64",
+    "writev",
+    "pwritev",
+    "pwritev2",
+    "copy_file_range",
+    "sendfile",
+    "splice",
+    "truncate",
+    "ftruncate",
+    "fallocate",
+    "rename",
+    "renameat",
+    "renameat2",
+    "link",
+    "linkat",
+    "symlink",
+    "symlinkat",
+    "unlink",
+    "unlinkat",
+    "mkdir",
+    "mkdirat",
+    "rmdir",
+    "chmod",
+    "fchmod",
+    "fchmodat",
+    "chown",
+    "fchown",
+    "fchownat",
+    "utimensat",
+    "setxattr",
+    "fsetxattr",
+    "mknodat",
+    "fsync",
+    "fdatasync",
+    "sync_file_range",
+    "syncfs",
+];
+
+/// System calls that change no file. One that is neither here nor above has to be put into one of the lists.
+const HARMLESS: &[&str] = &[
+    "access",
+    "arch_prctl",
+    "brk",
+    "clock_nanosleep",
+    "clone",
+    "clone3",
+    "close",
+    "close_range",
+    "dup",
+    "dup2",
+    "dup3",
+    "execve",
+    "exit",
+    "exit_group",
+    "faccessat",
+    "faccessat2",
+    "fcntl",
+    "flock",
+    "fstat",
+    "fstatfs",
+    "futex",
+    "getcwd",
+    "getdents64",
+    "getegid",
+    "geteuid",
+    "getgid",
+    "getpid",
+    "getrandom",
+    "getrlimit",
+    "gettid",
+    "getuid",
+    "ioctl",
+    "kill",
+    "lseek",
+    "lstat",
+    "madvise",
+    "memfd_create",
+    "mmap",
+    "mprotect",
+    "mremap",
+    "munmap",
+    "newfstatat",
+    "open",
+    "pidfd_open",
+    "pipe2",
+    "poll",
+    "ppoll",
+    "prctl",
+    "pread64",
+    "prlimit64",
+    "read",
+    "readlink",
+    "readlinkat",
+    "readv",
+    "restart_syscall",
+    "rseq",
+    "rt_sigaction",
+    "rt_sigprocmask",
+    "rt_sigreturn",
+    "sched_getaffinity",
+    "sched_yield",
+    "set_robust_list",
+    "set_tid_address",
+    "sigaltstack",
+    "socketpair",
+    "recvfrom",
+    "sendto",
+    "stat",
+    "statfs",
+    "statx",
+    "tgkill",
+    "umask",
+    "uname",
+    "vfork",
+    "wait4",
+    "waitid",
+];
 
 /// A moment in the life of a program: just before the n-th call of a system call by one of its threads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Moment {
     call: String,
     n: usize,
+    line: String,
+}
+
+impl Moment {
+    /// Returns the name of the system call.
+    #[must_use]
+    pub fn call(&self) -> &str {
+        &self.call
+    }
+
+    /// Returns the call as strace shows it.
+    #[must_use]
+    pub fn shown(&self) -> &str {
+        &self.line
+    }
 }
 
 impl std::fmt::Display for Moment {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} number {}", self.call, self.n)
+        write!(f, "{} number {}, {}", self.call, self.n, self.line)
     }
+}
+
+/// Returns whether a call that strace shows is one that can change a file.
+fn is_change(call: &str, line: &str) -> bool {
+    CHANGING.contains(&call) && (call != "openat" || line.contains("O_CREAT") || line.contains("O_TRUNC"))
 }
 
 /// Runs a program to its end and returns the moments at which it changes files, those of each call in order.
@@ -35,11 +175,10 @@ impl std::fmt::Display for Moment {
 /// Moments at which a program that it starts would be hit in its place are left out.
 #[must_use]
 pub fn moments(program: &Command, note: &Path) -> Vec<Moment> {
-    let trace = format!("trace={CHANGING},clone,clone3,vfork");
-    let status = under_strace(program, &["-o".as_ref(), note.as_os_str(), "-e".as_ref(), trace.as_ref()]);
-    assert!(status.success(), "the program that is to be killed fails by itself: {status}");
-    let text = fs::read_to_string(note).unwrap();
+    let trace = format!("trace={},clone,clone3,vfork", CHANGING.join(","));
+    let text = trace_of(program, note, &["-f", "-e", &trace]);
     let mut counts: BTreeMap<(&str, &str), usize> = BTreeMap::new();
+    let mut changes: BTreeMap<(&str, &str), Vec<(usize, &str)>> = BTreeMap::new();
     let mut own = BTreeSet::new();
     for line in text.lines() {
         let Some((pid, rest)) = line.split_once(' ') else { continue };
@@ -53,18 +192,77 @@ pub fn moments(program: &Command, note: &Path) -> Vec<Moment> {
             own.insert(thread);
         }
         if let Some((call, _)) = rest.split_once('(') {
-            *counts.entry((call, pid)).or_default() += 1;
+            let count = counts.entry((call, pid)).or_default();
+            *count += 1;
+            if is_change(call, rest) {
+                changes.entry((call, pid)).or_default().push((*count, rest));
+            }
         }
     }
-    let most = |call: &str, is_own: bool| {
-        let those = counts.iter().filter(|((c, pid), _)| *c == call && own.contains(pid) == is_own);
+    let of_others = |call: &str| {
+        let those = counts.iter().filter(|((c, pid), _)| *c == call && !own.contains(pid));
         those.map(|it| *it.1).max().unwrap_or(0)
     };
-    let of_call = |call: &str| {
-        let call = call.to_owned();
-        (most(&call, false) + 1..=most(&call, true)).map(move |n| Moment { call: call.clone(), n })
+    let of_call = |call: &'static str| {
+        let others = of_others(call);
+        let own = changes.iter().filter(|((c, pid), _)| *c == call && own.contains(pid));
+        let all: BTreeMap<usize, &str> =
+            own.flat_map(|it| it.1.iter().copied()).filter(|it| it.0 > others).collect();
+        all.into_iter().map(move |(n, line)| Moment { call: call.to_owned(), n, line: line.to_owned() })
     };
-    CHANGING.split(',').flat_map(of_call).collect()
+    CHANGING.iter().copied().flat_map(of_call).collect()
+}
+
+/// Runs a program to its end and returns all moments at which its first thread changes files, in their order.
+///
+/// Fails the test if the thread calls what is not known to change files or not to.
+#[must_use]
+pub fn moments_of_first_thread(program: &Command, note: &Path) -> Vec<Moment> {
+    let text = trace_of(program, note, &["-e", "trace=all", "-e", "signal=none"]);
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut moments = Vec::new();
+    for line in text.lines() {
+        let Some((call, _)) = line.split_once('(') else { continue };
+        assert!(
+            CHANGING.contains(&call) || HARMLESS.contains(&call),
+            "tests/src/killing.rs does not know whether this changes files: {line}"
+        );
+        let n = counts.entry(call).or_default();
+        *n += 1;
+        if is_change(call, line) {
+            moments.push(Moment { call: call.to_owned(), n: *n, line: line.to_owned() });
+        }
+    }
+    moments
+}
+
+/// Runs a program to its end and returns the changes of files by its other threads, as strace shows them.
+///
+/// The programs that it starts are left out.
+#[must_use]
+pub fn changes_by_other_threads(program: &Command, note: &Path) -> Vec<String> {
+    let trace = format!("trace={},clone,clone3", CHANGING.join(","));
+    let text = trace_of(program, note, &["-f", "-y", "-e", &trace]);
+    let threads: BTreeSet<&str> = text
+        .lines()
+        .filter(|it| it.contains("CLONE_THREAD"))
+        .filter_map(|it| it.rsplit([' ', '=']).next())
+        .collect();
+    let change = |line: &str| {
+        let (pid, rest) = line.split_once(' ')?;
+        let (call, _) = rest.trim_start().split_once('(')?;
+        (threads.contains(pid) && is_change(call, rest)).then(|| rest.trim_start().to_owned())
+    };
+    text.lines().filter_map(change).collect()
+}
+
+/// Runs a program to its end under strace, and returns what that notes.
+fn trace_of(program: &Command, note: &Path, arguments: &[&str]) -> String {
+    let mut all = vec!["-o".as_ref(), note.as_os_str()];
+    all.extend(arguments.iter().map(OsStr::new));
+    let output = under_strace(program, &all);
+    assert!(output.status.success(), "the program that is to be interrupted fails by itself: {output:?}");
+    fs::read_to_string(note).unwrap()
 }
 
 /// Chooses some of the moments, as far apart as can be, or all if `INVIRTIBUILDER_TEST_KILLS` is `all`.
@@ -78,20 +276,55 @@ pub fn chosen(moments: &[Moment], some: usize) -> Vec<Moment> {
 /// Runs a program that is killed at a moment. Returns whether it lived until then.
 #[must_use]
 pub fn kill_at(program: &Command, moment: &Moment) -> bool {
-    let trace = format!("trace={}", moment.call);
-    let inject = format!("inject={}:signal=SIGKILL:when={}", moment.call, moment.n);
-    let arguments = ["-o", "/dev/null", "-e", &trace, "-e", &inject];
-    let status = under_strace(program, &arguments.map(AsRef::as_ref));
-    // strace ends as what it traced ended.
-    status.signal() == Some(9) || status.code() == Some(137)
+    is_killed(&inject(program, &["-f"], moment, "signal=SIGKILL"))
 }
 
-fn under_strace(program: &Command, arguments: &[&std::ffi::OsStr]) -> ExitStatus {
+/// Runs a program whose first thread is killed at a moment, with all the others. Returns whether it lived until then.
+#[must_use]
+pub fn kill_first_thread_at(program: &Command, moment: &Moment) -> bool {
+    is_killed(&inject(program, &[], moment, "signal=SIGKILL"))
+}
+
+/// Runs a program to whose first thread the system says, at a moment, that it cannot do what it is asked.
+///
+/// `error` is one of errno(3), such as `ENOSPC`.
+#[must_use]
+pub fn fail_first_thread_at(program: &Command, moment: &Moment, error: &str) -> Answer {
+    inject(program, &[], moment, &format!("error={error}")).into()
+}
+
+/// Runs a program to each of whose threads the system says, at a moment, that it cannot do what it is asked.
+#[must_use]
+pub fn fail_each_thread_at(program: &Command, moment: &Moment, error: &str) -> Answer {
+    inject(program, &["-f"], moment, &format!("error={error}")).into()
+}
+
+fn inject(program: &Command, how: &[&str], moment: &Moment, what: &str) -> Output {
+    let trace = format!("trace={}", moment.call);
+    let inject = format!("inject={}:{what}:when={}", moment.call, moment.n);
+    let mut arguments = how.to_vec();
+    arguments.extend(["-o", "/dev/null", "-e", &trace, "-e", &inject]);
+    let arguments: Vec<&OsStr> = arguments.into_iter().map(OsStr::new).collect();
+    under_strace(program, &arguments)
+}
+
+fn is_killed(output: &Output) -> bool {
+    // strace ends as what it traced ended.
+    output.status.signal() == Some(9) || output.status.code() == Some(137)
+}
+
+fn under_strace(program: &Command, arguments: &[&OsStr]) -> Output {
     let mut strace = command("strace");
-    strace.args(["-f", "-qq"]).args(arguments).arg("--").arg(program.get_program()).args(program.get_args());
+    strace.arg("-qq").args(arguments).arg("--").arg(program.get_program()).args(program.get_args());
     strace.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    strace.stdout(Stdio::null()).stderr(Stdio::null());
-    strace.status().unwrap_or_else(|e| panic!("cannot run strace: {e}"))
+    // Not a pipe, which a program that outlives the killed one would hold open.
+    let said = tempfile::tempfile().unwrap();
+    strace.stdout(Stdio::null()).stderr(said.try_clone().unwrap());
+    let status = strace.status().unwrap_or_else(|e| panic!("cannot run strace: {e}"));
+    let mut stderr = Vec::new();
+    let mut said = said;
+    said.seek(SeekFrom::Start(0)).and_then(|_| said.read_to_end(&mut stderr)).unwrap();
+    Output { status, stdout: Vec::new(), stderr }
 }
 
 /// A worker that is watched stage by stage, and so can be killed in a chosen one.

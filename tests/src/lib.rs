@@ -17,3 +17,4 @@ pub mod killing;
 pub mod packages;
 pub mod programs;
 pub mod sites;
+pub mod world;

@@ -173,6 +173,22 @@ fn a_lock_excludes_other_processes_and_dies_with_its_owner() {
 }
 
 #[test]
+fn a_lock_tells_whether_its_last_owner_died_in_the_middle_of_something() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("lock");
+    let lock = Lock::wait(&path).unwrap();
+    assert!(!lock.is_busy().unwrap());
+    lock.set_busy(true).unwrap();
+    // All that the death of a process does to its lock is this.
+    drop(lock);
+    let lock = Lock::wait(&path).unwrap();
+    assert!(lock.is_busy().unwrap());
+    lock.set_busy(false).unwrap();
+    drop(lock);
+    assert!(!Lock::wait(&path).unwrap().is_busy().unwrap());
+}
+
+#[test]
 fn what_a_killed_process_leaves_is_recognised_as_unfinished() {
     let directory = tempfile::tempdir().unwrap();
     let staged = staging_name(&directory.path().join("a_1.0.dsc")).unwrap();

@@ -34,6 +34,7 @@ mod stanza;
 mod suite;
 mod switch;
 mod table;
+mod turn;
 mod xz;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -43,7 +44,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::durable::{self, DurableError, Lock};
+use crate::durable::{self, DurableError};
 use crate::error::PublishError;
 use crate::names::{FileName, JobId, PackageName, Suite};
 use crate::policy::Held;
@@ -138,10 +139,6 @@ impl Archive {
     #[must_use]
     pub fn directory(&self) -> &Path {
         &self.directory
-    }
-
-    fn lock(&self) -> Result<Lock, ArchiveError> {
-        Ok(Lock::wait(&self.state.join("lock"))?)
     }
 
     fn suite(&self, suite: &Suite) -> Result<&SuiteSpec, ArchiveError> {

@@ -1,5 +1,4 @@
 //! What is left after the process dies, or the disk is full, in the middle of a publication.
-#![allow(clippy::print_stdout, reason = "a child process tells its parent that it is ready")]
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -9,11 +8,9 @@ use std::time::Duration;
 use invirtibuilder_core::conformance::publisher::{Sample, stable};
 use invirtibuilder_core::publisher::Publisher;
 
-use super::world::{World, expect};
-use super::{files, hello};
+use invirtibuilder_tests::world::{WORLD, World, expect};
 
-/// The variable that tells a child process its world.
-const WORLD: &str = "INVIRTIBUILDER_TEST_WORLD";
+use super::{files, hello};
 
 fn child(test: &str, wrapper: &[&str], world: &Path) -> Command {
     let exe = std::env::current_exe().unwrap();
@@ -117,4 +114,23 @@ fn a_full_disk_leaves_the_archive_as_it_was() {
     std::fs::create_dir(world.root.join("archive")).unwrap();
     let wrapper = ["unshare", "--map-root-user", "--mount", "--"];
     expect(&child("publish_on_a_full_disk", &wrapper, &world.root).output().unwrap());
+}
+
+#[test]
+fn what_a_publisher_that_died_left_unfinished_goes_with_the_next_and_what_a_living_one_writes_does_not() {
+    let world = World::new();
+    hello("1.0").publish(&world.archive(), &stable()).unwrap();
+    let names = ["archive/pool/main/h/hello", "archive/dists/stable/main/source/by-hash", "archive-state"];
+    let left = names.map(|it| world.root.join(it).join(".new-0123456789abcdef0-hello_1.1.dsc"));
+    let lock = world.root.join("archive-state/lock");
+    for is_dead in [false, true] {
+        for path in &left {
+            std::fs::write(path, "half of a fi").unwrap();
+        }
+        // What strace shows of a publisher: this as its first change, and taken back as its last.
+        std::fs::write(&lock, if is_dead { "\0" } else { "" }).unwrap();
+        drop(world.archive());
+        assert_eq!(left.each_ref().map(|it| it.exists()), [!is_dead; 3]);
+        assert_eq!(std::fs::metadata(&lock).unwrap().len(), 0);
+    }
 }

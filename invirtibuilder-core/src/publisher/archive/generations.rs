@@ -210,7 +210,8 @@ impl Archive {
         );
     }
 
-    /// Makes what a loss of power took of the snapshots. The caller holds the lock.
+    /// Makes what a loss of power, or the death of the process that made them, took of the snapshots. The caller
+    /// holds the lock.
     pub(super) fn mend_generations(&self, suite: &Suite) -> Result<(), ArchiveError> {
         let Some(release) = self.release(suite)? else { return Ok(()) };
         let Some(current) = release.generation else { return Ok(()) };
@@ -221,6 +222,10 @@ impl Archive {
                 || std::fs::symlink_metadata(own.join("dists").join(suite.as_str()).join("InRelease"));
             if number <= current.number() && !is_gone && !is_whole().is_ok_and(|it| it.len() > 0) {
                 missing.extend(read(&path)?);
+                if number == current.number() {
+                    // While it is served, it has files that no record has: the signature apart from its text.
+                    self.make_snapshot(suite, &release)?;
+                }
             }
         }
         self.mend_snapshots(suite, missing.iter())
