@@ -261,7 +261,7 @@ fn read_publisher(mut section: Section<'_>) -> Publisher {
     let mut line = |key| section.line(key).unwrap_or_else(|| "Invirtibuilder".to_owned());
     let (origin, label) = (line("origin"), line("label"));
     let changelogs = section.line("changelogs");
-    let contents = section.value("contents").and_then(|it| it.boolean()).unwrap_or(false);
+    let contents = section.value("contents").and_then(|it| it.boolean()).unwrap_or(true);
     let descriptions = read_descriptions(&mut section);
     let debug = read_debug(&mut section);
     let compression = section.value("compression").map_or_else(

@@ -78,7 +78,7 @@ impl SuiteSpec {
             description: format!("what the pocket {} serves", pocket.name),
             changelogs: None,
             upgrades: Upgrades::default(),
-            contents: false,
+            contents: true,
             descriptions: Descriptions::default(),
             compression: vec![Compression::Gz, Compression::Xz],
             reserves_versions: !pocket.policy.allow_backtracking && pocket.policy.trust == Trust::Full,
