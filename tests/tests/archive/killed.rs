@@ -218,13 +218,14 @@ impl<'a> Interrupted<'a> {
         self.saved.restore();
         let mut all = moments(&self.change(), &self.world.root.join("trace"));
         all.retain(|it| it.call().contains("sync"));
+        let moments = chosen(&all, SOME);
         let mut refused = 0;
-        for moment in &all {
+        for moment in &moments {
             self.saved.restore();
             let answer = fail_each_thread_at(&self.change(), moment, "EIO");
             refused += usize::from(self.check_failure(moment, &answer, "EIO"));
         }
-        println!("{:?}: {} syncs failed, {refused} were refused", self.words, all.len());
+        println!("{:?}: {} of {} syncs failed, {refused} were refused", self.words, moments.len(), all.len());
     }
 
     /// Checks what is left of a change one of whose calls failed. Returns whether it was refused for that.
