@@ -105,6 +105,7 @@ impl Site {
             exporter: Box::new(NativeExporter::new(repositories, TreeLimits::default())),
             builder: Box::new(DataBuilder),
             publisher: Arc::<FlatArchive>::clone(&archive),
+            audit: None,
             announcer: Arc::new(Nobody),
             logs: root.join("logs"),
             max_results: MAX_RESULTS,

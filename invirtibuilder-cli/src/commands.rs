@@ -6,6 +6,7 @@ use invirtibuilder_core::site::Exit;
 use crate::context::{Context, Failure};
 
 mod archive;
+mod audit;
 mod cancel;
 mod check;
 mod git_hook;
@@ -45,6 +46,8 @@ pub(crate) enum Command {
     Verify(verify::Arguments),
     #[command(subcommand)]
     Archive(archive::Command),
+    #[command(subcommand)]
+    Audit(audit::Command),
     #[command(subcommand, hide = true)]
     GitHook(git_hook::Command),
 }
@@ -66,6 +69,7 @@ pub(crate) fn run(command: Command, context: &Context) -> Answer {
         Command::May(arguments) => may::run(&arguments, context),
         Command::Verify(arguments) => verify::run(&arguments, context),
         Command::Archive(command) => archive::run(command, context),
+        Command::Audit(command) => audit::run(command, context),
         Command::GitHook(command) => git_hook::run(command, context),
     }
 }

@@ -7,7 +7,10 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use sha2::{Digest, Sha256};
+
 use crate::access::{Acl, Lists};
+use crate::control::hex;
 use crate::names::{Architecture, BaseName, Component, PackageName, PocketName, Principal, Suite};
 use crate::policy::PocketSpec;
 use crate::process::Limits;
@@ -63,6 +66,8 @@ pub struct Config {
     pub publisher: Publisher,
     /// How long one hook may run.
     pub hook_timeout: Duration,
+    /// The SHA-256 sum of the text that all this was read from, in lower-case hexadecimal.
+    pub digest: String,
 }
 
 /// Where a site keeps its things. All are absolute.
@@ -80,6 +85,8 @@ pub struct Paths {
     pub logs: PathBuf,
     /// The directory of the hook directories.
     pub hooks: PathBuf,
+    /// The audit log.
+    pub audit: PathBuf,
     /// What can be made again: build environments.
     pub cache: PathBuf,
     /// What lives no longer than a build; it may be in memory.
@@ -261,7 +268,9 @@ impl Config {
         let problems = section::Problems::new(text, file);
         let config = site::read(&tree, host, &problems);
         match (config, problems.into_found()) {
-            (Some(config), found) if found.is_empty() => Ok(config),
+            (Some(config), found) if found.is_empty() => {
+                Ok(Self { digest: hex(&Sha256::digest(text.as_bytes())), ..config })
+            }
             (_, found) => Err(ConfigError(found)),
         }
     }

@@ -18,7 +18,7 @@ mod source;
 
 pub use binary::BinaryControl;
 pub use changes::Changes;
-pub(crate) use contents::list_files;
+pub(crate) use contents::{list_files, unpack};
 pub(crate) use hashing::hash_file;
 use hashing::{hash_open, open_regular};
 pub use source::SourceControl;
@@ -143,11 +143,14 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
-/// One line of a `Checksums-Sha256` field.
-struct Listed {
-    name: FileName,
-    size: u64,
-    sha256: String,
+/// A file as somebody lists it, such as one line of a `Checksums-Sha256` field.
+pub(crate) struct Listed {
+    /// What it is called.
+    pub(crate) name: FileName,
+    /// How many bytes it has.
+    pub(crate) size: u64,
+    /// Their SHA-256 sum.
+    pub(crate) sha256: String,
 }
 
 /// Reads a `Checksums-Sha256` field (Debian Policy 5.6.24).
@@ -207,12 +210,15 @@ fn check_sum(path: &Path, found: &Artifact, listed: &Listed, by: &str) -> Result
 
 /// Checks a listed file beside `path` and returns it with all its hashes, as it is on disk.
 fn check_file(path: &Path, listed: &Listed) -> Result<Artifact, VerifyError> {
-    let by = shown_name(path);
-    let file_path = directory_of(path).join(listed.name.as_str());
-    let file = open_listed(&file_path, listed, &by)?;
+    check_listed(&directory_of(path).join(listed.name.as_str()), listed, &shown_name(path))
+}
+
+/// Checks a file that `by` lists, whatever it is called where it lies, and returns it with all its hashes.
+pub(crate) fn check_listed(path: &Path, listed: &Listed, by: &str) -> Result<Artifact, VerifyError> {
+    let file = open_listed(path, listed, by)?;
     // One byte more than listed shows that it grew.
-    let found = hash_open(&file_path, file.take(listed.size.saturating_add(1)), listed.name.clone())?;
-    check_sum(&file_path, &found, listed, &by)?;
+    let found = hash_open(path, file.take(listed.size.saturating_add(1)), listed.name.clone())?;
+    check_sum(path, &found, listed, by)?;
     Ok(found)
 }
 

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::audit::AuditError;
 use crate::names::{CommitId, JobId, PackageName, PocketName, Suite, Version};
 use crate::policy::{OutputRejection, Rejection};
 use crate::publisher::Generation;
@@ -210,6 +211,8 @@ pub enum StageError {
     Pocket(#[from] PocketError),
     /// The queue did not answer.
     Queue(#[from] QueueError),
+    /// What happens cannot be recorded.
+    Audit(#[from] AuditError),
     /// A backend made something else than was planned.
     Verify(#[from] VerifyError),
     /// What a build left may not be published.
@@ -240,7 +243,8 @@ impl StageError {
             | Self::Build(BuildError::Backend(_))
             | Self::Publish(PublishError::Backend(_))
             | Self::Pocket(PocketError::Backend(_))
-            | Self::Queue(_) => Disposition::Halt,
+            | Self::Queue(_)
+            | Self::Audit(_) => Disposition::Halt,
         }
     }
 }

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use serde::Serialize;
 
+use crate::audit::{AuditLog, Entry, Happened, Head};
 use crate::durable;
 use crate::error::causes;
 use crate::job::{Ended, Outcome};
@@ -123,6 +124,9 @@ pub struct Event {
     /// The build log.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub log: Option<PathBuf>,
+    /// Where the audit log ended when it had recorded this.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub audit: Option<Head>,
     /// How the job ended.
     #[serde(rename = "result", skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Outcome>,
@@ -142,6 +146,7 @@ impl Event {
             principal: None,
             job: None,
             log: None,
+            audit: None,
             outcome: None,
         }
     }
@@ -171,7 +176,7 @@ impl Event {
     }
 
     /// Returns the environment of the hooks; what there is not is empty.
-    fn environment(&self) -> [(&'static str, String); 8] {
+    fn environment(&self) -> [(&'static str, String); 10] {
         fn text<T: ToString>(fact: Option<&T>) -> String {
             fact.map(ToString::to_string).unwrap_or_default()
         }
@@ -185,6 +190,8 @@ impl Event {
             ("INVIRTIBUILDER_PRINCIPAL", text(self.principal.as_ref())),
             ("INVIRTIBUILDER_JOB", text(self.job.as_ref())),
             ("INVIRTIBUILDER_LOG", log.unwrap_or_default()),
+            ("INVIRTIBUILDER_AUDIT_SEQ", text(self.audit.as_ref().map(|it| it.seq).as_ref())),
+            ("INVIRTIBUILDER_AUDIT_HEAD", text(self.audit.as_ref())),
         ]
     }
 }
@@ -213,6 +220,7 @@ pub struct Hooks {
     timeout: Duration,
     log: PathBuf,
     environment: BTreeMap<String, String>,
+    audit: Option<AuditLog>,
 }
 
 impl Hooks {
@@ -220,7 +228,20 @@ impl Hooks {
     /// the file that what they print is added to.
     #[must_use]
     pub fn new(directory: impl Into<PathBuf>, timeout: Duration, log: impl Into<PathBuf>) -> Self {
-        Self { directory: directory.into(), timeout, log: log.into(), environment: BTreeMap::new() }
+        Self {
+            directory: directory.into(),
+            timeout,
+            log: log.into(),
+            environment: BTreeMap::new(),
+            audit: None,
+        }
+    }
+
+    /// Records each run of a hook.
+    #[must_use]
+    pub fn with_audit(mut self, audit: AuditLog) -> Self {
+        self.audit = Some(audit);
+        self
     }
 
     /// Gives every hook one more environment variable.
@@ -257,6 +278,9 @@ impl Hooks {
         }
         if let Err(e) = self.log(event, &result) {
             tracing::warn!("the log of the hooks cannot be written: {}", causes(&*e).join(": "));
+        }
+        if let Some(Err(e)) = self.audit.as_ref().map(|it| it.append(&of_hook(event, &result))) {
+            tracing::error!("the run of a hook is not recorded: {}", causes(&e).join(": "));
         }
         result
     }
@@ -304,6 +328,19 @@ impl Announce for Hooks {
     fn announce(&self, event: &Event) {
         self.run(event);
     }
+}
+
+/// Tells the audit log of a hook's run.
+fn of_hook(event: &Event, result: &HookResult) -> Entry {
+    let entry = Entry {
+        pocket: event.pocket.clone(),
+        package: Some(event.package.clone()),
+        version: event.version.clone(),
+        job: event.job.clone(),
+        ..Entry::new(Happened::Hook)
+    };
+    let entry = entry.with("hook", &result.hook).with("of", event.kind);
+    entry.with("result", result.problem.as_deref().unwrap_or("done"))
 }
 
 /// Keeps the beginning of what is written to it.

@@ -8,19 +8,17 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::audit::{AuditLog, Entry, Happened};
 use crate::builder::Builder;
 use crate::durable;
-use crate::error::{
-    BuildError, Disposition, ExportError, PocketError, QueueError, StageError, VerifyError, causes,
-};
+use crate::error::{BuildError, Disposition, ExportError, PocketError, StageError, VerifyError};
 use crate::exporter::Exporter;
-use crate::hooks::{Announce, Event};
-use crate::job::{Checkpoint, Decision, Ended, Job, Outcome, Request, Stage};
-use crate::names::{PocketName, Principal, Version};
+use crate::hooks::Announce;
+use crate::job::{Checkpoint, Decision, Job, Outcome, Request, Stage};
+use crate::names::{PocketName, Principal};
 use crate::pocket::Pocket;
 use crate::pocket::locks::{Hold, PocketLocks};
 use crate::policy::{self, Access, Facts, PocketSpec, Survey, Verdict, Violation};
@@ -29,6 +27,7 @@ use crate::queue::Claim;
 use crate::states::{BuildArtifacts, BuildPlan, CopyPlan, Plan, Published, Recorded, SourcePackage};
 use crate::stop::{Interrupt, Stop};
 
+mod ending;
 mod output;
 mod rollback;
 
@@ -70,6 +69,8 @@ pub struct Pipeline {
     pub builder: Box<dyn Builder>,
     /// Serves them.
     pub publisher: Arc<dyn Publisher>,
+    /// Keeps a record of what happens; `None` for a program that keeps none.
+    pub audit: Option<AuditLog>,
     /// Tells others.
     pub announcer: Arc<dyn Announce>,
     /// The directory of the build logs.
@@ -215,6 +216,8 @@ impl Pipeline {
         let job = working.claim.job().clone();
         observer.claimed(&job);
         let halt = |cause| Halt { job: job.id.clone(), cause: Box::new(cause) };
+        self.witness(&Entry { job: Some(job.id.clone()), ..Entry::of(Happened::Started, &job.request) })
+            .map_err(halt)?;
         let (ready, _holds, is_resumed) = match working.claim.checkpoint() {
             Some(checkpoint) => {
                 let holds = self.hold(&concerned(&job, &checkpoint)).map_err(halt)?;
@@ -227,8 +230,8 @@ impl Pipeline {
                     working.claim.save(saved).map_err(|e| halt(e.into()))?;
                     (*ready, holds, false)
                 }
-                Ok(Prepared::Over(outcome)) => return self.end(working, outcome).map_err(|e| halt(e.into())),
-                Err(setback) => return self.turn_down(working, setback).map_err(|e| halt(e.into())),
+                Ok(Prepared::Over(outcome)) => return self.end(working, outcome).map_err(halt),
+                Err(setback) => return self.turn_down(working, setback).map_err(halt),
             },
         };
         working.enter(Stage::Publish);
@@ -241,7 +244,7 @@ impl Pipeline {
                 let served = if is_resumed { self.served(plan, copied_from).map_err(halt)? } else { None };
                 let Some(published) = served else {
                     let setback = Setback { stage: Stage::Publish, error };
-                    return self.turn_down(working, setback).map_err(|e| halt(e.into()));
+                    return self.turn_down(working, setback).map_err(halt);
                 };
                 published
             }
@@ -249,11 +252,12 @@ impl Pipeline {
         };
         working.enter(Stage::Record);
         let recorded = self.record(published).map_err(halt)?;
+        self.witness(&ending::of_publication(&recorded)).map_err(halt)?;
         let outcome = Outcome::Published {
             version: recorded.plan().version().clone(),
             copied_from: recorded.copied_from().cloned(),
         };
-        self.end(working, outcome).map_err(|e| halt(e.into()))
+        self.end(working, outcome).map_err(halt)
     }
 
     /// Everything before the point of no return. Touches only the workspace and the log.
@@ -377,59 +381,6 @@ impl Pipeline {
         Ok(Recorded::verify(published, &survey)?)
     }
 
-    /// Announces an outcome, and ends the job with it. The hooks come first: they run at least once.
-    fn end(&self, mut working: Working<'_>, outcome: Outcome) -> Result<Turn, QueueError> {
-        working.enter(Stage::Announce);
-        let job = working.claim.job().clone();
-        let ended =
-            Ended { job: job.clone(), started: None, ended: Timestamp::now(), outcome: outcome.clone() };
-        self.announcer.announce(&Event { log: self.log_of(&job), ..Event::ended(&ended) });
-        working.claim.finish(outcome.clone())?;
-        tracing::info!(job = %job.id, outcome = outcome.word(), "job ended");
-        working.observer.ended(&job, &outcome);
-        Ok(Turn::Ended(outcome))
-    }
-
-    /// Ends, gives back or keeps a job that has changed nothing.
-    fn turn_down(&self, working: Working<'_>, setback: Setback) -> Result<Turn, QueueError> {
-        let Setback { stage, error } = setback;
-        match error.disposition() {
-            Disposition::Stop => match working.claim.cancelled() {
-                Some(by) => self.end(working, Outcome::Cancelled { by }),
-                None => Ok(Turn::Stopped),
-            },
-            Disposition::End => {
-                let outcome = self.outcome_of(working.claim.job(), stage, error);
-                self.end(working, outcome)
-            }
-            // Nothing outside has changed, so a failing disk or repository costs this job only time.
-            Disposition::GiveBack | Disposition::Halt => {
-                let attempts = working.claim.job().given_back.as_ref().map_or(0, |it| it.attempts) + 1;
-                if attempts >= MAX_ATTEMPTS {
-                    let outcome = self.outcome_of(working.claim.job(), stage, error);
-                    return self.end(working, outcome);
-                }
-                give_back(working, attempts, &error)
-            }
-        }
-    }
-
-    fn outcome_of(&self, job: &Job, stage: Stage, error: StageError) -> Outcome {
-        match error {
-            StageError::Rejected(rejection) => {
-                Outcome::Rejected { reasons: rejection.reasons(), not_permitted: rejection.is_only_access() }
-            }
-            StageError::Pocket(error @ PocketError::Moved { .. }) => {
-                Outcome::Rejected { reasons: vec![error.to_string()], not_permitted: false }
-            }
-            StageError::Output(rejection) => {
-                let causes = output::causes(job, &rejection);
-                Outcome::Failed { stage, causes, log: self.log_of(job) }
-            }
-            error => Outcome::Failed { stage, causes: causes(&error), log: self.log_of(job) },
-        }
-    }
-
     fn pocket(&self, name: &PocketName) -> Result<&dyn Pocket, StageError> {
         self.pockets.get(name).map(|it| &**it).ok_or_else(|| self.unknown_pocket(name.as_str()).into())
     }
@@ -447,37 +398,6 @@ impl Pipeline {
     pub fn spec(&self, name: &PocketName) -> Option<&PocketSpec> {
         self.pockets.get(name).map(|it| it.spec())
     }
-
-    /// Returns the path of a job's build log: `logs/<package>/<version>/<job>-<architecture>.log`.
-    fn log_path(&self, job: &Job, version: &Version, architecture: &str) -> PathBuf {
-        let directory = self.logs.join(job.request.package.as_str()).join(version.as_str());
-        directory.join(format!("{}-{architecture}.log", job.id))
-    }
-
-    /// Returns the build log of a job that began to build, the latest if there are several.
-    #[must_use]
-    pub fn log_of(&self, job: &Job) -> Option<PathBuf> {
-        let versions = std::fs::read_dir(self.logs.join(job.request.package.as_str())).ok()?;
-        let files = versions.flatten().filter_map(|it| std::fs::read_dir(it.path()).ok()).flatten().flatten();
-        let own = |name: &str| name.starts_with(job.id.as_str()) && name.ends_with(".log");
-        let mut found: Vec<PathBuf> =
-            files.filter(|it| it.file_name().to_str().is_some_and(own)).map(|it| it.path()).collect();
-        found.sort();
-        found.pop()
-    }
-}
-
-fn give_back(working: Working<'_>, attempts: u32, error: &StageError) -> Result<Turn, QueueError> {
-    const FIRST: Duration = Duration::from_secs(60);
-    const LONGEST: Duration = Duration::from_secs(3600);
-    let delay = FIRST.saturating_mul(1 << attempts.min(16).saturating_sub(1)).min(LONGEST);
-    let not_before = Timestamp::now().checked_add(delay).unwrap_or(Timestamp::MAX);
-    let reason = causes(error).join(": ");
-    tracing::warn!(job = %working.claim.job().id, reason, "job is given back");
-    let job = working.claim.job().clone();
-    working.claim.give_back(reason.clone(), not_before)?;
-    working.observer.given_back(&job, &reason, not_before);
-    Ok(Turn::GivenBack(reason))
 }
 
 /// Returns the pockets that a decision needs as they are.

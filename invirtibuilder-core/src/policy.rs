@@ -18,9 +18,7 @@ mod rules;
 mod violation;
 
 pub use declaration::{ArchitecturePattern, Declaration, DeclaredBinary, PackageType};
-pub use output::{
-    BuiltBinary, OutputFacts, OutputRejection, OutputViolation, check_identity, check_output,
-};
+pub use output::{BuiltBinary, OutputFacts, OutputRejection, OutputViolation, check_identity, check_output};
 pub use rules::{Verdict, validate};
 pub use violation::{Rejection, Violation};
 

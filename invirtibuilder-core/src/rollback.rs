@@ -146,7 +146,6 @@ impl RolledBack {
     pub fn generation(&self) -> Generation {
         self.generation
     }
-
 }
 
 #[cfg(test)]

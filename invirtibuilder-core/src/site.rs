@@ -8,17 +8,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::access::check as check_access;
+use crate::audit::AuditError;
 use crate::builder::Builder;
 use crate::config::{Config, ConfigError};
 use crate::error::{PocketError, PublishError, QueueError, StageError};
-use crate::hooks::{Announce, Event, EventKind, Hooks};
+use crate::hooks::Hooks;
 use crate::job::{Ended, Job, JobState, Outcome, Publication, Request};
 use crate::names::{JobId, NameError, PackageName, PocketName, Principal, Version};
 use crate::pipeline::{Gate, Observer, Pipeline};
 use crate::pocket::Pocket;
 use crate::pocket::git::GitSite;
 use crate::policy::{Access, Head, Held, PocketSpec, Rejection, Verdict, Violation};
-use crate::publisher::archive::Archive;
+use crate::publisher::archive::{Archive, ImportError};
 use crate::queue::{Cancellation, Queue, Submission};
 use crate::repository::{self, Imported, RepositoryError};
 use crate::verify::{Difference, differences};
@@ -28,15 +29,18 @@ mod access;
 mod check;
 mod clients;
 mod exit;
+mod import;
 mod init;
 mod keyring;
 mod keys;
 mod parts;
 mod rollback;
+mod witness;
 
 pub use access::Action;
 pub use check::check;
 pub use exit::Exit;
+pub use import::ImportWords;
 pub use init::{InitError, Made, NewSiteOptions, initialize};
 pub use keyring::{KeyringSubmitted, SubmittedTo};
 pub use parts::push_policy;
@@ -77,9 +81,15 @@ pub enum SiteError {
     /// Another stage's backend did not answer.
     #[error(transparent)]
     Stage(StageError),
+    /// Another archive could not be imported.
+    #[error(transparent)]
+    Import(#[from] ImportError),
     /// The worker ended before it should have.
     #[error(transparent)]
     Worker(#[from] WorkerError),
+    /// What happened cannot be recorded.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
     /// A part of the site cannot be opened.
     #[error("cannot open the {part} of the site; `invirtibuilder check` says what is wrong with it")]
     Part {
@@ -98,6 +108,7 @@ impl From<StageError> for SiteError {
             StageError::Pocket(error) => Self::Pocket(error),
             StageError::Publish(error) => Self::Publish(error),
             StageError::Queue(error) => Self::Queue(error),
+            StageError::Audit(error) => Self::Audit(error),
             other => Self::Stage(other),
         }
     }
@@ -174,7 +185,13 @@ impl Site {
     /// # Errors
     /// All rules that it breaks, at once; then nothing is queued, and the hooks hear of the refusal.
     pub fn submit(&self, words: Words<'_>) -> Result<Submitted, SiteError> {
-        let request = self.read_request(words)?;
+        let request = match self.read_request(words) {
+            Ok(request) => request,
+            Err(rejection) => {
+                self.tell_of_words(words, &rejection)?;
+                return Err(rejection.into());
+            }
+        };
         let verdict = match self.pipeline.judge(&request) {
             Ok((verdict, _)) => verdict,
             Err(StageError::Rejected(rejection)) => {
@@ -182,7 +199,7 @@ impl Site {
                     reasons: rejection.reasons(),
                     not_permitted: rejection.is_only_access(),
                 };
-                self.announce(EventKind::Refused, &request, None, Some(outcome));
+                self.tell_of_refusal(&request, &rejection, outcome)?;
                 return Err(rejection.into());
             }
             Err(error) => return Err(error.into()),
@@ -192,22 +209,13 @@ impl Site {
         {
             return Ok(Submitted::Current(version));
         }
+        // A log that cannot be continued is noticed before there is a job.
+        self.audit().head()?;
         let submission = self.queue.submit(request.clone())?;
         if let Submission::Accepted(job) = &submission {
-            self.announce(EventKind::Submitted, &request, Some(job), None);
+            self.tell_of_submission(&request, job)?;
         }
         Ok(Submitted::Queued(submission))
-    }
-
-    fn announce(&self, kind: EventKind, request: &Request, job: Option<&Job>, outcome: Option<Outcome>) {
-        self.hooks.announce(&Event {
-            pocket: Some(request.pocket.clone()),
-            commit: Some(request.commit.clone()),
-            principal: Some(request.principal.clone()),
-            job: job.map(|it| it.id.clone()),
-            outcome,
-            ..Event::new(kind, request.package.clone())
-        });
     }
 
     /// Parses the words of a request (rule P1), and names every word that is malformed.
@@ -249,6 +257,7 @@ impl Site {
         observer: &'a dyn Observer,
     ) -> Result<Worker<'a>, SiteError> {
         self.git.initialize()?;
+        self.tell_of_configuration()?;
         // Before anything else changes: a rollback goes on from the generation that it left the archive in.
         self.pipeline.resume_rollbacks()?;
         self.pipeline.publisher.prepare()?;
@@ -411,8 +420,7 @@ impl Site {
             Some(from) => Some(repositories.import(package, from, &calls, &self.git.push_policy())?),
             None => repositories.create(package, &calls).map(|_| None)?,
         };
-        let event = Event::new(EventKind::RepoCreated, package.clone());
-        self.hooks.announce(&Event { principal: Some(by.clone()), ..event });
+        self.tell_of_repository(package, by)?;
         Ok(imported)
     }
 

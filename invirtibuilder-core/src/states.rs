@@ -339,12 +339,13 @@ impl Published {
 pub struct Recorded {
     plan: BuildPlan,
     copied_from: Option<PocketName>,
+    generation: Option<Generation>,
 }
 
 impl Recorded {
     /// Checks what Git says now.
     pub(crate) fn verify(published: Published, survey: &Survey) -> Result<Self, VerifyError> {
-        let Published { plan, copied_from, .. } = published;
+        let Published { plan, copied_from, generation } = published;
         let subject = || format!("the Git repository of {}", plan.package());
         let head = survey.heads.get(&plan.pocket.name).map(|it| &it.commit);
         if head != Some(plan.commit()) {
@@ -360,7 +361,7 @@ impl Recorded {
                 format!("the tag of {} is at {found}, not at {}", plan.version, plan.commit()),
             ));
         }
-        Ok(Self { plan, copied_from })
+        Ok(Self { plan, copied_from, generation })
     }
 
     /// Returns the plan.
@@ -373,5 +374,11 @@ impl Recorded {
     #[must_use]
     pub fn copied_from(&self) -> Option<&PocketName> {
         self.copied_from.as_ref()
+    }
+
+    /// Returns the generation of the suite in which it came; `None` if the publisher does not number them.
+    #[must_use]
+    pub fn generation(&self) -> Option<Generation> {
+        self.generation
     }
 }

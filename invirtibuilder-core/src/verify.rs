@@ -35,6 +35,11 @@ pub enum Kind {
         /// The version that is served.
         served: Version,
     },
+    /// The suite serves the package, which was imported, and nothing of it was published from Git yet (G1).
+    NotInGit {
+        /// The version that is served.
+        served: Version,
+    },
     /// The suite serves the package from another commit than the branch's head (G1).
     OtherCommit {
         /// The head of the branch.
@@ -90,6 +95,13 @@ impl fmt::Display for Difference {
                 write!(f, "the branch is at {branch}, but the suite does not serve it")
             }
             Kind::NoBranch { served } => write!(f, "the suite serves {served}, but there is no branch"),
+            Kind::NotInGit { served } => {
+                write!(
+                    f,
+                    "the suite serves {served}, which is not in Git yet; host it with `repo create`, and submit a \
+                     commit of a greater version"
+                )
+            }
             Kind::OtherCommit { branch, served } => {
                 write!(f, "the branch is at {branch}, but the suite serves commit {served}")
             }
@@ -143,6 +155,7 @@ fn compare_archive(git: &PocketContents, package: &PackageName, served: Option<&
     match (git.branches.get(package), served) {
         (None, None) => None,
         (Some(head), None) => Some(Kind::NotServed { branch: head.commit.clone() }),
+        (None, Some(held)) if held.commit.is_none() => Some(Kind::NotInGit { served: held.version.clone() }),
         (None, Some(held)) => Some(Kind::NoBranch { served: held.version.clone() }),
         (Some(head), Some(held)) => match &held.commit {
             None => Some(Kind::NoCommit { served: held.version.clone() }),

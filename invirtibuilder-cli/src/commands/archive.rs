@@ -6,6 +6,7 @@ use super::Answer;
 use crate::context::Context;
 
 mod expire;
+mod import;
 mod keyring;
 mod refresh;
 mod rollback;
@@ -21,6 +22,7 @@ pub(crate) enum Command {
     Expire(expire::Arguments),
     Keyring(keyring::Arguments),
     Refresh(refresh::Arguments),
+    Import(import::Arguments),
 }
 
 pub(crate) fn run(command: Command, context: &Context) -> Answer {
@@ -31,5 +33,6 @@ pub(crate) fn run(command: Command, context: &Context) -> Answer {
         Command::Expire(arguments) => expire::run(&arguments, context),
         Command::Keyring(arguments) => keyring::run(&arguments, context),
         Command::Refresh(arguments) => refresh::run(&arguments, context),
+        Command::Import(arguments) => import::run(&arguments, context),
     }
 }

@@ -69,7 +69,12 @@ fn read_pocket(name: PocketName, mut section: Section<'_>, context: &Context<'_>
         copy_from: read_copy_from(&mut section, &name, context.names),
         trust: read_trust(&mut section),
         binary_versions: read_binary_versions(&mut section),
-        may_replace: section.value("may_replace").map(|it| it.list()).unwrap_or_default().into_iter().collect(),
+        may_replace: section
+            .value("may_replace")
+            .map(|it| it.list())
+            .unwrap_or_default()
+            .into_iter()
+            .collect(),
     };
     if policy.trust == Trust::None && !policy.allow_backtracking {
         section.place().key("trust").report(

@@ -64,6 +64,7 @@ pub(super) fn read<'a>(tree: &'a Node, host: &Host, problems: &'a Problems<'a>) 
         builder,
         publisher,
         hook_timeout,
+        digest: String::new(),
     })
 }
 
@@ -87,6 +88,7 @@ fn read_paths(mut section: Section<'_>, root: &Path) -> Paths {
         archive: path("archive", "archive"),
         logs: path("logs", "logs"),
         hooks: path("hooks", "hooks"),
+        audit: path("audit", "audit"),
         cache: path("cache", "cache"),
         scratch: path("scratch", "scratch"),
         gnupg: path("gnupg", "gnupg"),
@@ -104,6 +106,7 @@ fn check_privacy(section: &Section<'_>, paths: &Paths) {
         ("queue", &paths.queue),
         ("logs", &paths.logs),
         ("hooks", &paths.hooks),
+        ("audit", &paths.audit),
         ("cache", &paths.cache),
         ("scratch", &paths.scratch),
         ("gnupg", &paths.gnupg),

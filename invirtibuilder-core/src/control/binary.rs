@@ -31,7 +31,7 @@ pub struct BinaryControl {
 
 impl BinaryControl {
     /// Reads a listed package once: its hashes, and the control information in the bytes that were hashed.
-    pub(super) fn read(path: &Path, listed: &Listed, by: &str) -> Result<Self, VerifyError> {
+    pub(crate) fn read(path: &Path, listed: &Listed, by: &str) -> Result<Self, VerifyError> {
         let file = open_listed(path, listed, by)?;
         let mut bytes = Hashing::new(file.take(listed.size.saturating_add(1)));
         let text = control_file(&mut bytes);

@@ -27,8 +27,8 @@ pub(crate) fn list_files(package: File) -> Result<Vec<String>, BoxError> {
     Err("it has no data.tar".into())
 }
 
-/// Reads a member of a package; `ending` is that of its name, such as `.xz`.
-pub(super) fn unpack<'a>(ending: &str, member: impl Read + 'a) -> Result<Box<dyn Read + 'a>, BoxError> {
+/// Reads a compressed member of a package, or another file; `ending` is that of its name, such as `.xz`.
+pub(crate) fn unpack<'a>(ending: &str, member: impl Read + 'a) -> Result<Box<dyn Read + 'a>, BoxError> {
     Ok(match ending {
         "" => Box::new(member),
         ".gz" => Box::new(flate2::read::MultiGzDecoder::new(member)),

@@ -233,3 +233,22 @@ fn a_full_disk_leaves_the_old_file_and_nothing_else() {
     assert_eq!(names(disk.0.path()), ["file"]);
     write(&path, b"room again").unwrap();
 }
+
+#[test]
+fn files_that_are_committed_together_get_their_names() {
+    let root = tempfile::tempdir().unwrap();
+    let below = root.path().join("a/b");
+    create_directory_unsynced(&below).unwrap();
+    let begin = |name: &str| {
+        let mut file = NewFile::create(&below.join(name)).unwrap();
+        file.write_all(name.as_bytes()).unwrap();
+        file
+    };
+    commit_together(vec![begin("one"), begin("two")], root.path()).unwrap();
+    link_unsynced(&below.join("one"), &below.join("three")).unwrap();
+    link_unsynced(&below.join("one"), &below.join("three")).unwrap();
+    assert!(link_unsynced(&below.join("one"), &below.join("two")).is_err());
+    commit_together(Vec::new(), root.path()).unwrap();
+    assert_eq!(names(&below), ["one", "three", "two"]);
+    assert_eq!(fs::read(below.join("two")).unwrap(), b"two");
+}

@@ -68,6 +68,7 @@ impl Lab {
             exporter: Box::new(MemoryExporter(self.memory.clone())),
             builder: Box::new(MemoryBuilder(self.memory.clone())),
             publisher: Arc::new(MemoryPublisher(self.memory.clone())),
+            audit: None,
             announcer: Arc::new(self.memory.clone()),
             logs: self.memory.directory().join("logs"),
             max_results: MAX_RESULTS,

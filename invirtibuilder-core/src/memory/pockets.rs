@@ -100,7 +100,9 @@ impl Pocket for MemoryPocket {
         let superproject = |world: &mut World| {
             world.superproject.insert(place.clone(), commit.clone());
             if !world.publications.iter().any(|it| it.job == plan.job().id) {
-                world.publications.push(Publication { generation: published.generation(), ..publication(plan) });
+                world
+                    .publications
+                    .push(Publication { generation: published.generation(), ..publication(plan) });
             }
         };
         self.memory.effect("superproject", superproject).map_err(PocketError::Backend)

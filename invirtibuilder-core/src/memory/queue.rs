@@ -100,15 +100,13 @@ impl Queue for MemoryQueue {
     fn pending(&self) -> Result<Vec<JobState>, QueueError> {
         let world = self.0.world();
         let state = |(at, it): (usize, &Pending)| match it.started {
-            Some(started) if it.job.given_back.is_none() => {
-                JobState::Running {
+            Some(started) if it.job.given_back.is_none() => JobState::Running {
                 job: it.job.clone(),
                 started,
                 stage: it.stage,
                 alive: it.is_claimed,
                 checkpoint: it.checkpoint.clone(),
-            }
-            }
+            },
             _ => {
                 let package = &it.job.request.package;
                 let mut earlier = world.jobs.iter().take(at).rev();

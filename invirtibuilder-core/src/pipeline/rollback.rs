@@ -6,6 +6,7 @@
 use jiff::Timestamp;
 
 use super::Pipeline;
+use crate::audit::{Entry, Happened};
 use crate::error::{PocketError, QueueError, StageError, VerifyError};
 use crate::hooks::{Event, EventKind};
 use crate::job::{Decision, JobState};
@@ -178,13 +179,27 @@ impl Pipeline {
                 return Err(VerifyError::new(subject, problem).into());
             }
         }
+        let audit = self.witness(&of_rollback(&rolled_back))?;
         for event in events(&rolled_back) {
-            self.announcer.announce(&event);
+            self.announcer.announce(&Event { audit: audit.clone(), ..event });
         }
         self.locks.end(&rolled_back.rollback().pocket)?;
         tracing::info!(rollback = %rolled_back.rollback().id, %generation, "a pocket was rolled back");
         Ok(rolled_back)
     }
+}
+
+/// Tells the audit log of a rollback.
+fn of_rollback(rolled_back: &RolledBack) -> Entry {
+    let Rollback { id, pocket, principal, moves, from, to } = rolled_back.rollback();
+    let entry = Entry {
+        pocket: Some(pocket.clone()),
+        principal: Some(principal.clone()),
+        job: Some(id.clone()),
+        ..Entry::new(Happened::RolledBack)
+    };
+    let packages = moves.iter().map(|it| it.package.as_str()).collect::<Vec<_>>().join(" ");
+    entry.with("from", from).with("to", to).with("packages", packages)
 }
 
 /// Returns what the hooks hear: one event a package, in which the rollback stands for the job.

@@ -8,7 +8,7 @@ use super::*;
 use crate::builder::Target;
 use crate::error::PublishError;
 use crate::memory::{Lab, MemoryBuilder, MemoryPublisher};
-use crate::names::{Architecture, BaseName, CommitId, PackageName, Suite};
+use crate::names::{Architecture, BaseName, CommitId, PackageName, Suite, Version};
 use crate::pocket::PocketContents;
 use crate::policy::Held;
 use crate::publisher::{Generation, Owners};

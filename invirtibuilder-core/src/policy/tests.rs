@@ -344,3 +344,26 @@ fn what_was_published_under_a_laxer_rule_for_versions_is_built_again() {
     case.pockets.get_mut(&pocket("prod")).unwrap().policy.binary_versions = BinaryVersions::Any;
     assert!(matches!(case.judge(), Ok(Verdict::Copy { .. })), "{:?}", case.judge());
 }
+
+/// Case: a pocket serves a version that was imported, and so is of no commit.
+fn imported(target: &'static str, holder: &str, text: &str) -> Case {
+    let mut it = case(target).held(holder, "unknown", text);
+    it.held.get_mut(&pocket(holder)).unwrap().commit = None;
+    it
+}
+
+#[test]
+fn what_was_imported_is_followed_by_a_greater_version_only() {
+    assert!(imported("prod", "prod", "0.9").builds());
+    for held in ["1.0", "1.00", "1.1"] {
+        let reasons = imported("prod", "prod", held).judge().unwrap_err();
+        assert_eq!(reasons.len(), 1, "{reasons:?}");
+        assert!(reasons[0].contains(held), "{reasons:?}");
+    }
+    assert!(imported("dev", "dev", "1.1").builds());
+}
+
+#[test]
+fn what_was_imported_is_never_copied() {
+    assert!(imported("prod", "staging", "1.0").builds());
+}

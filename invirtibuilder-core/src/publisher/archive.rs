@@ -23,6 +23,7 @@ mod copying;
 mod describing;
 mod entries;
 mod generations;
+mod import;
 mod index;
 mod pool;
 mod publishing;
@@ -55,6 +56,10 @@ use table::Table;
 
 pub use client::SignedBy;
 pub use generations::{Cause, Changed, Expiry, Keep, KeptGeneration, Removal, Retention};
+pub use import::{
+    Added, GitFacts, Import, ImportError, Imported, LeftBehind, Leftovers, Mapping, Placing, Reason, Report,
+    Run, Sourceless, Vouched,
+};
 pub use suite::{Descriptions, SuiteSpec, Upgrades};
 
 /// Where an archive is, and what it consists of.

@@ -27,6 +27,7 @@ pub fn check(config: &Config, file: &Path) -> Vec<Finding> {
         ("logs", &paths.logs),
         ("cache", &paths.cache),
         ("hooks", &paths.hooks),
+        ("audit log", &paths.audit),
     ] {
         findings.push(directory(subject, path));
     }

@@ -4,6 +4,7 @@ use super::SiteError;
 use crate::error::{Disposition, PublishError, QueueError};
 use crate::job::{Outcome, Stage};
 use crate::policy::{Rejection, Violation};
+use crate::publisher::archive::ImportError;
 
 /// The exit status of a command. remctl's client keeps 1 and 255 for itself, so what matters is between.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +56,8 @@ impl Exit {
             | SiteError::Queue(QueueError::UnknownJob(_))
             | SiteError::Publish(PublishError::NotKept { .. }) => Self::NotFound,
             SiteError::NotPermitted(_) => Self::NotPermitted,
-            SiteError::Refused(_) => Self::Rejected,
+            SiteError::Refused(_)
+            | SiteError::Import(ImportError::Tree { .. } | ImportError::Signature { .. }) => Self::Rejected,
             SiteError::Repository(error) if error.is_request() => Self::Rejected,
             SiteError::Stage(error) if error.disposition() == Disposition::GiveBack => Self::TryAgain,
             _ => Self::Internal,

@@ -12,7 +12,6 @@ use jiff::Timestamp;
 
 use super::{Site, SiteError, Submitted, Words, parts};
 use crate::error::StageError;
-use crate::hooks::{Announce, Event, EventKind};
 use crate::job::Request;
 use crate::names::{CommitId, PackageName, PocketName, Principal, Version};
 use crate::policy::{Access, PocketSpec, Rejection, Trust, Violation};
@@ -85,8 +84,7 @@ impl Site {
         let hooks = repository::Hooks { program: program.to_owned(), config: file.to_owned() };
         let (repository, is_made) = committing::open(self.git.repositories(), package, &hooks)?;
         if is_made {
-            let event = Event::new(EventKind::RepoCreated, package.clone());
-            self.hooks.announce(&Event { principal: Some(by.clone()), ..event });
+            self.tell_of_repository(package, by)?;
         }
         let made = committing::commit(&repository, &contents, tagger, Timestamp::now())?;
         self.submit_everywhere(&pockets, package, &made.commit, by).map(|submitted| KeyringSubmitted {

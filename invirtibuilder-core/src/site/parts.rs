@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{Lists, Site, SiteError};
+use crate::audit::AuditLog;
 use crate::builder::base::BaseSpec;
 use crate::builder::sbuild::{ACCOUNT, BuildLimits, SbuildBuilder, SbuildConfig};
 use crate::config::{self, Config};
@@ -43,8 +44,9 @@ pub(super) fn open(config: Config) -> Result<Site, SiteError> {
             pockets.insert(name.clone(), Box::new(pocket));
         }
     }
-    let hooks =
-        Arc::new(Hooks::new(&config.paths.hooks, config.hook_timeout, config.paths.logs.join("hooks.log")));
+    let hooks = Hooks::new(&config.paths.hooks, config.hook_timeout, config.paths.logs.join("hooks.log"));
+    let audit = AuditLog::new(&config.paths.audit);
+    let hooks = Arc::new(hooks.with_audit(audit.clone()));
     let repositories = git.repositories().clone();
     let pipeline = Pipeline {
         pockets,
@@ -53,6 +55,7 @@ pub(super) fn open(config: Config) -> Result<Site, SiteError> {
         exporter: Box::new(NativeExporter::new(repositories, TreeLimits::default())),
         builder: Box::new(builder(&config)),
         publisher: Arc::<Archive>::clone(&archive),
+        audit: Some(audit),
         announcer: Arc::<Hooks>::clone(&hooks),
         logs: config.paths.logs.clone(),
         max_results: config.builder.results,

@@ -54,6 +54,13 @@ fn every_way_to_differ_is_named() {
             &|_, served| served[0].version = "1.00".parse().unwrap(),
             vec![Kind::OtherVersion { branch: Some(version.clone()), served: "1.00".parse().unwrap() }],
         ),
+        (
+            &|git, served| {
+                *git = PocketContents::default();
+                served[0].commit = None;
+            },
+            vec![Kind::NotInGit { served: version.clone() }],
+        ),
         (&|_, served| served[0].commit = None, vec![Kind::NoCommit { served: version.clone() }]),
         (&|git, _| git.superproject.clear(), vec![Kind::NoSubmodule]),
         (

@@ -292,6 +292,7 @@ fn a_suite_that_is_not_refreshed_is_refused_by_apt_and_a_refreshed_one_is_accept
 
 #[test]
 #[ignore = "a measurement: it prints how long publications take among thousands of kept generations"]
+#[allow(clippy::print_stdout, reason = "it is a measurement")]
 fn publications_among_thousands_of_kept_generations() {
     const COUNT: u64 = 5_000;
     let world = World::new();

@@ -79,6 +79,7 @@ fn what(generation: &KeptGeneration) -> String {
     match generation.cause {
         Cause::Job => packages,
         Cause::Configuration => "the configuration of the suite".to_owned(),
+        Cause::Import => format!("import: {packages}"),
         Cause::Rollback(to) => format!("rollback to {to}: {packages}"),
     }
 }

@@ -27,7 +27,8 @@ pub(super) fn of_artifacts(
 ) -> Result<Entries, String> {
     let mut entries = Entries::new();
     let buildinfos = artifacts.builds().iter().flat_map(Changes::buildinfos);
-    let source = Stanza::of_source(artifacts.source(), artifacts.plan().commit(), directory, buildinfos)?;
+    let source =
+        Stanza::of_source(artifacts.source(), Some(artifacts.plan().commit()), directory, buildinfos)?;
     let component = suite.component_of(source.field("Section").unwrap_or_default())?;
     entries.insert(IndexPath::new(component, Kind::Source), vec![source]);
     let mut seen = BTreeSet::new();
@@ -36,7 +37,9 @@ pub(super) fn of_artifacts(
             let name = &control.artifact().name;
             if seen.insert(name.as_str()) {
                 let of_file = |problem| format!("{name}: {problem}");
-                add_binary(suite, build.directory(), control, directory, &mut entries).map_err(of_file)?;
+                let path = build.directory().join(name.as_str());
+                add_binary(suite, Home::OfSection, &path, control, directory, &mut entries)
+                    .map_err(of_file)?;
             }
         }
     }
@@ -107,7 +110,7 @@ fn anywhere(found: &Entries, path: &IndexPath) -> Vec<Stanza> {
 }
 
 /// Puts each list into the order of its index, and leaves out empty ones.
-fn sort(entries: &mut Entries) {
+pub(super) fn sort(entries: &mut Entries) {
     for stanzas in entries.values_mut() {
         stanzas.sort_by(|a, b| (&a.key, &a.text).cmp(&(&b.key, &b.text)));
         stanzas.dedup();
@@ -115,21 +118,33 @@ fn sort(entries: &mut Entries) {
     entries.retain(|_, it| !it.is_empty());
 }
 
-/// Adds what the indices say of one binary package.
-fn add_binary(
+/// The component of a package that holds no debugging symbols.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Home<'a> {
+    /// The one that its section names.
+    OfSection,
+    /// This one of the suite's.
+    In(&'a Component),
+}
+
+/// Adds what the indices say of one binary package, which lies at `path` now.
+///
+/// # Errors
+/// Why it cannot be part of the suite.
+pub(super) fn add_binary(
     suite: &SuiteSpec,
-    from: &Path,
+    home: Home<'_>,
+    path: &Path,
     control: &BinaryControl,
     directory: &str,
     entries: &mut Entries,
 ) -> Result<(), String> {
     let stanza = Stanza::of_binary(control, directory)?;
-    let component = component_of(suite, &stanza)?.clone();
+    let component = component_of(suite, home, &stanza)?.clone();
     let is_installer = control.artifact().name.as_str().ends_with(".udeb");
     let architectures = architectures_of(suite, control)?;
     let files = if suite.contents && !is_installer {
-        let path = from.join(control.artifact().name.as_str());
-        Some(contents::of_package(&path, &stanza).map_err(|e| format!("its files cannot be listed: {e}"))?)
+        Some(contents::of_package(path, &stanza).map_err(|e| format!("its files cannot be listed: {e}"))?)
     } else {
         None
     };
@@ -156,11 +171,12 @@ fn add_binary(
 }
 
 /// Returns where a binary package belongs: debugging symbols have a component of their own.
-fn component_of<'a>(suite: &'a SuiteSpec, stanza: &Stanza) -> Result<&'a Component, String> {
+fn component_of<'a>(suite: &'a SuiteSpec, home: Home<'a>, stanza: &Stanza) -> Result<&'a Component, String> {
     let has_symbols = stanza.field("Auto-Built-Package") == Some("debug-symbols");
-    match &suite.debug {
-        Some(debug) if has_symbols => Ok(debug),
-        _ => suite.component_of(stanza.field("Section").unwrap_or_default()),
+    match (&suite.debug, home) {
+        (Some(debug), _) if has_symbols => Ok(debug),
+        (_, Home::In(component)) => Ok(component),
+        (_, Home::OfSection) => suite.component_of(stanza.field("Section").unwrap_or_default()),
     }
 }
 

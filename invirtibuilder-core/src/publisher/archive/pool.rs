@@ -17,9 +17,10 @@ use crate::job::Artifact;
 use crate::names::{Component, PackageName};
 use crate::states::BuildArtifacts;
 
-/// A file of an upload, and the directory that it is in now.
+/// A file of an upload.
 #[derive(Clone, Debug)]
 pub(super) struct Upload<'a> {
+    /// The directory that it is in now; for [`stage_from`], where it has another name there, the file.
     pub(super) from: &'a Path,
     pub(super) artifact: &'a Artifact,
 }
@@ -56,7 +57,7 @@ pub(super) fn directory(suite: &SuiteSpec, artifacts: &BuildArtifacts) -> Result
 }
 
 /// Returns the directory of a source package (the prefix as in Debian's own archive: `h`, or `libx`).
-fn directory_of(component: &Component, source: &PackageName) -> String {
+pub(super) fn directory_of(component: &Component, source: &PackageName) -> String {
     let name = source.as_str();
     let prefix: String =
         name.chars().take(if name.starts_with("lib") && name.len() > 3 { 4 } else { 1 }).collect();
@@ -103,14 +104,43 @@ pub(super) fn compare<'a>(directory: &Path, uploads: &'a [Upload<'a>]) -> Result
     Ok(Present::Missing(missing))
 }
 
+/// Returns the directory for an upload, below the archive `root`: `home`, or the one apart if names are taken there;
+/// and which files that lacks.
+pub(super) fn settle<'a>(
+    root: &Path,
+    home: &str,
+    uploads: &'a [Upload<'a>],
+) -> Result<(String, Vec<&'a Upload<'a>>), ArchiveError> {
+    if let Present::Missing(missing) = compare(&root.join(home), uploads)? {
+        return Ok((home.to_owned(), missing));
+    }
+    let apart = directory_apart(home, uploads);
+    let path = root.join(&apart);
+    match compare(&path, uploads)? {
+        Present::Missing(missing) => Ok((apart, missing)),
+        Present::Different => {
+            let problem = "has files whose bytes are not those that gave it its name";
+            Err(ArchiveError::damaged(&path, problem))
+        }
+    }
+}
+
 /// Copies a file beside its place in the pool, and checks while copying that it is what was verified.
 pub(super) fn stage(directory: &Path, upload: &Upload<'_>) -> Result<NewFile, ArchiveError> {
-    let from = upload.from.join(upload.artifact.name.as_str());
-    let to: PathBuf = directory.join(upload.artifact.name.as_str());
+    stage_from(&upload.from.join(upload.artifact.name.as_str()), directory, upload.artifact)
+}
+
+/// As [`stage`], for a file that has another name where it lies.
+pub(super) fn stage_from(
+    from: &Path,
+    directory: &Path,
+    artifact: &Artifact,
+) -> Result<NewFile, ArchiveError> {
+    let to: PathBuf = directory.join(artifact.name.as_str());
     let mut file = NewFile::create(&to)?;
-    let (sha256, size) = transfer(&from, &mut file)?;
-    if sha256 != upload.artifact.sha256 || size != upload.artifact.size {
-        return Err(ArchiveError::Changed { path: from });
+    let (sha256, size) = transfer(from, &mut file)?;
+    if sha256 != artifact.sha256 || size != artifact.size {
+        return Err(ArchiveError::Changed { path: from.to_owned() });
     }
     Ok(file)
 }

@@ -40,21 +40,7 @@ impl Archive {
         }
         self.check_conflicts(suite, plan, &uploads)?;
 
-        let mut directory = home.clone();
-        let missing = match pool::compare(&self.directory.join(&directory), &uploads)? {
-            Present::Missing(missing) => missing,
-            Present::Different => {
-                directory = pool::directory_apart(&directory, &uploads);
-                let path = self.directory.join(&directory);
-                match pool::compare(&path, &uploads)? {
-                    Present::Missing(missing) => missing,
-                    Present::Different => {
-                        let problem = "has files whose bytes are not those that gave it its name";
-                        return Err(ArchiveError::damaged(&path, problem).into());
-                    }
-                }
-            }
-        };
+        let (directory, missing) = pool::settle(&self.directory, &home, &uploads)?;
         let entries = moved(&fresh, &home, &directory);
         self.check_owners(&current, plan, &entries)?;
         let path = self.directory.join(&directory);
@@ -145,7 +131,7 @@ impl Archive {
 }
 
 /// Returns the entries for the same files in another directory of the pool.
-fn moved(entries: &Entries, from: &str, to: &str) -> Entries {
+pub(super) fn moved(entries: &Entries, from: &str, to: &str) -> Entries {
     let place = |(path, stanzas): (&_, &Vec<Stanza>)| {
         (Clone::clone(path), stanzas.iter().map(|it| it.moved(from, to)).collect())
     };

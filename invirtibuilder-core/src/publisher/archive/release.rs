@@ -64,7 +64,7 @@ impl IndexPath {
     }
 
     /// Reads the path of an uncompressed index; `None` for another file.
-    fn parse(path: &str) -> Option<Self> {
+    pub(super) fn parse(path: &str) -> Option<Self> {
         let (component, rest) = path.split_once('/')?;
         let packages = |rest: &str| rest.strip_prefix("binary-")?.strip_suffix("/Packages")?.parse().ok();
         let kind = match rest {

@@ -118,13 +118,13 @@ impl Stanza {
     }
 
     /// Makes the `Sources` paragraph of a source package that lies in `directory` of the archive, with the records
-    /// of its builds.
+    /// of its builds. Without a commit it names none, whatever the `.dsc` says.
     ///
     /// # Errors
     /// Why the `.dsc` cannot be part of an index.
     pub(super) fn of_source<'a>(
         control: &SourceControl,
-        commit: &CommitId,
+        commit: Option<&CommitId>,
         directory: &str,
         buildinfos: impl Iterator<Item = &'a Artifact>,
     ) -> Result<Self, String> {
@@ -145,7 +145,10 @@ impl Stanza {
                 push_field(&mut text, name, value);
             }
         }
-        push_field(&mut text, "Git-Commit", control.paragraph().get("Git-Commit").unwrap_or(commit.as_str()));
+        if let Some(commit) = commit {
+            let named = control.paragraph().get("Git-Commit");
+            push_field(&mut text, "Git-Commit", named.unwrap_or(commit.as_str()));
+        }
         push_sums(&mut text, "Files", control.files(), |it| &it.md5);
         push_sums(&mut text, "Checksums-Sha256", control.files(), |it| &it.sha256);
         // A field of its own: whatever is in the others, `apt-get source` downloads.

@@ -18,6 +18,8 @@ pub enum Cause {
     Job,
     /// The configuration of the suite changed, or the suite is new.
     Configuration,
+    /// Packages of another archive were imported.
+    Import,
     /// The suite was returned to an earlier generation.
     Rollback(Generation),
 }
@@ -79,6 +81,7 @@ impl Record {
         let _ = match self.reason.cause {
             Cause::Job => writeln!(text, "Cause: job"),
             Cause::Configuration => writeln!(text, "Cause: configuration"),
+            Cause::Import => writeln!(text, "Cause: import"),
             Cause::Rollback(to) => writeln!(text, "Cause: rollback {to}"),
         };
         if let Some(job) = &self.reason.job {
@@ -117,6 +120,7 @@ impl Record {
             Some(("rollback", to)) => Cause::Rollback(to.parse().ok()?),
             Some(_) => return None,
             None if field("Cause")? == "job" => Cause::Job,
+            None if field("Cause")? == "import" => Cause::Import,
             None => Cause::Configuration,
         };
         let changed = |it: &str| {
