@@ -130,9 +130,44 @@ pub struct Builder {
     pub results: u64,
 }
 
+/// Who writes the indices of the archive.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PublisherBackend {
+    /// This library.
+    #[default]
+    Archive,
+    /// reprepro.
+    Reprepro,
+    /// aptly.
+    Aptly,
+}
+
+impl PublisherBackend {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Archive, Self::Reprepro, Self::Aptly];
+
+    /// Returns its name in the configuration.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Archive => "archive",
+            Self::Reprepro => "reprepro",
+            Self::Aptly => "aptly",
+        }
+    }
+
+    /// Returns the program that it needs; `None` if it needs none.
+    #[must_use]
+    pub fn program(self) -> Option<&'static str> {
+        (self != Self::Archive).then(|| self.as_str())
+    }
+}
+
 /// How the archive is published.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Publisher {
+    /// Who writes its indices.
+    pub backend: PublisherBackend,
     /// The keys that sign it, each of them every time; empty if the configuration names none.
     pub keys: Vec<SigningKey>,
     /// The name of the package that gives clients the public keys.

@@ -168,11 +168,6 @@ pub fn commit_together(mut files: Vec<NewFile>, root: &Path) -> Result<()> {
     if files.is_empty() { Ok(()) } else { sync_file_system(root) }
 }
 
-fn sync_file_system(root: &Path) -> Result<()> {
-    let opened = File::open(root).map_err(at("open", root))?;
-    rustix::fs::syncfs(opened).map_err(at("sync the file system of", root))
-}
-
 /// Gives several files a second name each, replacing what had that name. Each directory is synced once, after the
 /// last.
 pub fn link_all<'a>(pairs: impl Iterator<Item = (&'a Path, &'a Path)> + Clone) -> Result<()> {
@@ -333,6 +328,12 @@ pub fn sync_directory(path: &Path) -> Result<()> {
     sync_file(path)
 }
 
+/// Syncs everything on the file system that a path is on. Slow where others write much.
+pub fn sync_file_system(path: &Path) -> Result<()> {
+    let directory = File::open(path).map_err(at("open", path))?;
+    rustix::fs::syncfs(&directory).map_err(at("sync the file system of", path))
+}
+
 /// Begins a log: a file that people may read while it grows, so it is written in place and not synced.
 pub fn create_log(path: &Path) -> Result<File> {
     create_directory(&parent(path))?;
@@ -425,6 +426,12 @@ impl Lock {
     /// what the death of a process leaves, which costs nothing but space.
     pub fn set_busy(&self, is_busy: bool) -> Result<()> {
         self.file.set_len(u64::from(is_busy)).map_err(at("write", &self.path))
+    }
+
+    /// Returns the locked file, for the standard input of a program: if this process is killed, the lock lives until
+    /// that program has ended.
+    pub fn file(&self) -> Result<File> {
+        self.file.try_clone().map_err(at("share the lock", &self.path))
     }
 
     fn open(path: &Path) -> Result<File> {

@@ -220,7 +220,7 @@ impl Pipeline {
             .map_err(halt)?;
         let (ready, _holds, is_resumed) = match working.claim.checkpoint() {
             Some(checkpoint) => {
-                let holds = self.hold(&concerned(&job, &checkpoint)).map_err(halt)?;
+                let holds = self.hold(&rollback::concerned(&job, &checkpoint)).map_err(halt)?;
                 (self.resume(&working, &checkpoint).map_err(halt)?, holds, true)
             }
             None => match self.prepare(&mut working).and_then(|it| working.go_on(it)) {
@@ -322,22 +322,6 @@ impl Pipeline {
         .into())
     }
 
-    /// Decides while no pocket that is concerned can be rolled back: the job's own, and the one that it is copied
-    /// from, which may be `from`.
-    fn settle(&self, job: &Job, from: Option<&PocketSpec>) -> Result<(Plan, Vec<Hold>), StageError> {
-        let mut from = from.map(|it| it.name.clone());
-        loop {
-            let concerned: Vec<&PocketName> = std::iter::once(&job.request.pocket).chain(&from).collect();
-            let holds = self.hold(&concerned)?;
-            match self.plan(job)? {
-                Plan::Copy(copy) if from.as_ref() != Some(&copy.from().name) => {
-                    from = Some(copy.from().name.clone());
-                }
-                plan => return Ok((plan, holds)),
-            }
-        }
-    }
-
     /// Takes up the decision of an earlier worker. Its files are verified again.
     fn resume(&self, working: &Working<'_>, checkpoint: &Checkpoint) -> Result<Ready, StageError> {
         let job = working.claim.job();
@@ -398,15 +382,6 @@ impl Pipeline {
     pub fn spec(&self, name: &PocketName) -> Option<&PocketSpec> {
         self.pockets.get(name).map(|it| it.spec())
     }
-}
-
-/// Returns the pockets that a decision needs as they are.
-fn concerned<'a>(job: &'a Job, checkpoint: &'a Checkpoint) -> Vec<&'a PocketName> {
-    let from = match &checkpoint.decision {
-        Decision::Copy { from } => Some(from),
-        Decision::Publish { .. } => None,
-    };
-    std::iter::once(&job.request.pocket).chain(from).collect()
 }
 
 fn checkpoint_of(ready: &Ready, workspace: &Path) -> Result<Checkpoint, VerifyError> {

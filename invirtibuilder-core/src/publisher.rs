@@ -1,6 +1,7 @@
 //! Publishers: what the archive serves.
 
 pub mod archive;
+pub mod tool;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Debug};

@@ -26,6 +26,7 @@ use crate::verify::{Difference, differences};
 use crate::worker::{Worker, WorkerError};
 
 mod access;
+mod backend;
 mod check;
 mod clients;
 mod exit;
@@ -36,6 +37,8 @@ mod keys;
 mod parts;
 mod rollback;
 mod witness;
+
+use backend::Backend;
 
 pub use access::Action;
 pub use check::check;
@@ -154,7 +157,7 @@ pub struct Site {
     queue: Box<dyn Queue>,
     pipeline: Pipeline,
     git: Arc<GitSite>,
-    archive: Arc<Archive>,
+    backend: Backend,
     hooks: Arc<Hooks>,
 }
 
@@ -403,6 +406,20 @@ impl Site {
             job.request.pocket == difference.pocket && job.request.package == difference.package
         };
         Ok(found.iter().any(|difference| running.iter().any(|state| explains(state, difference))))
+    }
+
+    /// Returns the archive that this library publishes itself, for what only that can do.
+    ///
+    /// # Errors
+    /// The site leaves publishing to a program, which keeps no generations.
+    fn archive(&self) -> Result<&Archive, SiteError> {
+        match &self.backend {
+            Backend::Archive(archive) => Ok(archive),
+            Backend::Tool(tool) => Err(SiteError::Refused(format!(
+                "the publisher {} keeps no generations and imports nothing; only the backend archive does",
+                tool.name()
+            ))),
+        }
     }
 
     /// Makes a package's repository, empty or with the branches and tags of another. Its hooks call this

@@ -142,6 +142,18 @@ impl<'a> Section<'a> {
         }
     }
 
+    /// Returns which of several backends is named; `None` if none is, or one that there is not.
+    pub(super) fn backend_of(&mut self, names: &[&'static str]) -> Option<&'static str> {
+        let value = self.value("backend")?;
+        let text = value.text()?;
+        let found = names.iter().copied().find(|it| *it == text);
+        if found.is_none() {
+            let names = names.join(", ");
+            value.place.report(format!("there is no backend {text:?}; write one of {names}, or leave it out"));
+        }
+        found
+    }
+
     /// Refuses a backend other than the one that there is.
     pub(super) fn backend(&mut self, only: &str) {
         if let Some(value) = self.value("backend")

@@ -10,7 +10,7 @@ use super::pockets::{Pocket, read_pockets};
 use super::section::{Place, Problems, Section, Value};
 use super::tree::Node;
 use super::units::{parse_duration, parse_size};
-use super::{Base, Builder, Config, DEFAULT_ROOT, Host, Paths, Publisher, Tagger};
+use super::{Base, Builder, Config, DEFAULT_ROOT, Host, Paths, Publisher, PublisherBackend, Tagger};
 use crate::names::{BaseName, BranchName, Component};
 use crate::pipeline::MAX_RESULTS;
 use crate::policy::PocketSpec;
@@ -41,6 +41,7 @@ pub(super) fn read<'a>(tree: &'a Node, host: &Host, problems: &'a Problems<'a>) 
     queue.finish();
     let builder = read_builder(top.section("builder"));
     let publisher = read_publisher(top.section("publisher"));
+    check_releases(publisher.backend, &pockets, &Place::top(problems));
     let hook_timeout = read_hooks(top.section("hooks"));
     top.finish();
 
@@ -244,8 +245,18 @@ fn read_builder(mut section: Section<'_>) -> Builder {
     Builder { user, limits: Limits { time, silence, output: log.unwrap_or(64 << 20) }, results }
 }
 
+/// The keys that mean something to our own archive alone.
+const OWN_ARCHIVE: [&str; 4] = ["changelogs", "descriptions", "retention", "valid_for"];
+
 fn read_publisher(mut section: Section<'_>) -> Publisher {
-    section.backend("archive");
+    let backend = section.backend_of(&PublisherBackend::ALL.map(PublisherBackend::as_str));
+    let backend =
+        PublisherBackend::ALL.into_iter().find(|it| Some(it.as_str()) == backend).unwrap_or_default();
+    for key in OWN_ARCHIVE.into_iter().filter(|_| backend != PublisherBackend::Archive) {
+        if let Some(value) = section.value(key) {
+            value.place.report(format!("the backend {} has nothing like it; remove it", backend.as_str()));
+        }
+    }
     let keys = read_keys(&mut section);
     let mut line = |key| section.line(key).unwrap_or_else(|| "Invirtibuilder".to_owned());
     let (origin, label) = (line("origin"), line("label"));
@@ -258,6 +269,7 @@ fn read_publisher(mut section: Section<'_>) -> Publisher {
     let valid_for = read_duration(&mut section, "valid_for");
     section.finish();
     Publisher {
+        backend,
         keys,
         keyring_package,
         origin,
@@ -268,6 +280,23 @@ fn read_publisher(mut section: Section<'_>) -> Publisher {
         contents,
         descriptions,
         debug,
+    }
+}
+
+/// Refuses what the programs that publish cannot write into a Release file.
+fn check_releases(backend: PublisherBackend, pockets: &[Pocket], top: &Place<'_>) {
+    for Pocket { spec, release, .. } in pockets {
+        let place = top.key("build").key("pockets").key(spec.name.as_str()).key("release");
+        let name = backend.as_str();
+        if backend != PublisherBackend::Archive
+            && release.codename.as_ref().is_some_and(|it| *it != spec.suite)
+        {
+            let problem = format!("the backend {name} gives a suite its own name as codename; remove it");
+            place.key("codename").report(problem);
+        }
+        if backend == PublisherBackend::Aptly && release.description.is_some() {
+            place.key("description").report("the backend aptly writes a description of its own; remove it");
+        }
     }
 }
 

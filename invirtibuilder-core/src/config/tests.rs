@@ -247,12 +247,28 @@ fn a_suite_that_is_the_name_of_another_pocket_collides_with_its_default() {
 
 #[test]
 fn all_problems_are_reported_at_once_in_the_order_of_lines() {
-    let text = "root: relative\nbuild:\n  pockets:\n    PROD: { acl: [a@B] }\n    dev:\n      apt: ../x\nbuilder:\n  limits:\n    time: 2\n    log: 64\n    disk: 8GiB\npublisher:\n  backend: aptly\n  key: ABCD\n";
+    let text = "root: relative\nbuild:\n  pockets:\n    PROD: { acl: [a@B] }\n    dev:\n      apt: ../x\nbuilder:\n  limits:\n    time: 2\n    log: 64\n    disk: 8GiB\npublisher:\n  backend: dak\n  key: ABCD\n";
     let lines: Vec<String> = refused(text);
     let at: Vec<&str> =
         lines.iter().map(|it| it.split(": ").take(2).collect::<Vec<_>>()).map(|it| it[0]).collect();
     let numbers: Vec<usize> = at.iter().map(|it| it.rsplit(':').next().unwrap().parse().unwrap()).collect();
     assert_eq!(numbers, [1, 2, 2, 4, 5, 6, 9, 10, 11, 13, 14], "{lines:#?}");
+}
+
+#[test]
+fn what_a_program_that_publishes_cannot_do_is_refused_where_it_is_named() {
+    let publisher = |text: &str| refused(&with_top(&format!("publisher: {{ {text} }}\n")));
+    for (text, key) in [
+        ("backend: reprepro, descriptions: translation", "publisher.descriptions: the backend reprepro"),
+        ("backend: aptly, changelogs: no", "publisher.changelogs: the backend aptly"),
+        ("backend: mini-dinstall", "publisher.backend: there is no backend"),
+    ] {
+        let error = publisher(text);
+        assert!(error.len() == 1 && error[0].contains(key), "{error:?}");
+    }
+    let text = with_pocket("      acl: [a@B]\n      release: { codename: other, description: mine }\n");
+    let error = refused(&format!("{text}publisher: {{ backend: aptly }}\n"));
+    assert!(error.len() == 2 && error[0].contains("dev.release.codename: the backend aptly"), "{error:?}");
 }
 
 #[test]
@@ -262,7 +278,6 @@ fn what_later_work_brings_is_refused_and_not_ignored() {
         with_top("queue: { backend: postgres }\n"),
         with_top("builder: { backend: overlay }\n"),
         with_top("builder: { limits: { memory: 4GiB } }\n"),
-        with_top("publisher: { backend: reprepro }\n"),
     ] {
         let error = refused(&text);
         assert!(error.len() == 1 && error[0].contains("not supported yet"), "{error:?}");

@@ -8,7 +8,7 @@ use super::hashing::Hashing;
 use super::{Listed, MAX_CONTROL_BYTES, check_sum, open_listed, parse_field};
 use crate::error::{BoxError, VerifyError};
 use crate::job::Artifact;
-use crate::names::{Architecture, PackageName, Version};
+use crate::names::{Architecture, FileName, PackageName, Version};
 use crate::policy::BuiltBinary;
 
 /// The longest `control.tar`, unpacked; the sums of very large packages are in it too.
@@ -41,6 +41,17 @@ impl BinaryControl {
         check_sum(path, &artifact, listed, by)?;
         let text = text.map_err(|e| VerifyError::new(path, format!("it is not a Debian package: {e}")))?;
         Self::parse(path, artifact, &text)
+    }
+
+    /// Reads a package whose size and SHA-256 sum are known otherwise.
+    pub(crate) fn read_known(
+        path: &Path,
+        name: &FileName,
+        size: u64,
+        sha256: &str,
+    ) -> Result<Self, VerifyError> {
+        let listed = Listed { name: name.clone(), size, sha256: sha256.to_owned() };
+        Self::read(path, &listed, "the archive")
     }
 
     fn parse(path: &Path, artifact: Artifact, text: &str) -> Result<Self, VerifyError> {

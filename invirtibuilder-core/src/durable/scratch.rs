@@ -26,6 +26,14 @@ pub fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
     file.set_permissions(Permissions::from_mode(mode)).map_err(at("set the mode of", path))
 }
 
+/// Copies the bytes of a regular file to a new name. They are shared where the file system can.
+pub fn copy(from: &Path, to: &Path) -> Result<()> {
+    let mut source = File::open(from).map_err(at("read", from))?;
+    let mut file = File::options().write(true).create_new(true).open(to).map_err(at("create", to))?;
+    std::io::copy(&mut source, &mut file).map_err(at("write", to))?;
+    Ok(())
+}
+
 /// Makes a symbolic link.
 pub fn symlink(target: &Path, path: &Path) -> Result<()> {
     std::os::unix::fs::symlink(target, path).map_err(at("create the link", path))

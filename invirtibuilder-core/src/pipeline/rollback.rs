@@ -9,13 +9,14 @@ use super::Pipeline;
 use crate::audit::{Entry, Happened};
 use crate::error::{PocketError, QueueError, StageError, VerifyError};
 use crate::hooks::{Event, EventKind};
-use crate::job::{Decision, JobState};
+use crate::job::{Checkpoint, Decision, Job, JobState};
 use crate::names::{PocketName, Principal};
 use crate::pocket::locks::Hold;
-use crate::policy::{Access, CommitState};
+use crate::policy::{Access, CommitState, PocketSpec};
 use crate::publisher::Generation;
 use crate::queue::Queue;
 use crate::rollback::{Move, Rollback, RolledBack, moves};
+use crate::states::Plan;
 
 /// Why a pocket was not rolled back. Nothing was changed, unless a stage failed after the journal was written; then
 /// the rollback is completed later.
@@ -153,6 +154,26 @@ impl Pipeline {
         Ok(holds)
     }
 
+    /// Decides while no pocket that is concerned can be rolled back: the job's own, and the one that it is copied
+    /// from, which may be `from`.
+    pub(super) fn settle(
+        &self,
+        job: &Job,
+        from: Option<&PocketSpec>,
+    ) -> Result<(Plan, Vec<Hold>), StageError> {
+        let mut from = from.map(|it| it.name.clone());
+        loop {
+            let concerned: Vec<&PocketName> = std::iter::once(&job.request.pocket).chain(&from).collect();
+            let holds = self.hold(&concerned)?;
+            match self.plan(job)? {
+                Plan::Copy(copy) if from.as_ref() != Some(&copy.from().name) => {
+                    from = Some(copy.from().name.clone());
+                }
+                plan => return Ok((plan, holds)),
+            }
+        }
+    }
+
     fn complete_rollback(&self, pocket: &PocketName) -> Result<(), StageError> {
         let Some(_hold) = self.locks.alone(pocket)? else { return Ok(()) };
         let Some(rollback) = self.locks.pending(pocket)? else { return Ok(()) };
@@ -200,6 +221,15 @@ fn of_rollback(rolled_back: &RolledBack) -> Entry {
     };
     let packages = moves.iter().map(|it| it.package.as_str()).collect::<Vec<_>>().join(" ");
     entry.with("from", from).with("to", to).with("packages", packages)
+}
+
+/// Returns the pockets that a decision needs as they are.
+pub(super) fn concerned<'a>(job: &'a Job, checkpoint: &'a Checkpoint) -> Vec<&'a PocketName> {
+    let from = match &checkpoint.decision {
+        Decision::Copy { from } => Some(from),
+        Decision::Publish { .. } => None,
+    };
+    std::iter::once(&job.request.pocket).chain(from).collect()
 }
 
 /// Returns what the hooks hear: one event a package, in which the rollback stands for the job.

@@ -17,7 +17,7 @@ const PROGRAMS: [&str; 4] = ["git", "dpkg-source", "gpg", "gpgv"];
 #[must_use]
 pub fn check(config: &Config, file: &Path) -> Vec<Finding> {
     let mut findings = vec![Finding::ok("configuration", file.display().to_string())];
-    findings.extend(PROGRAMS.into_iter().map(program));
+    findings.extend(PROGRAMS.into_iter().chain(config.publisher.backend.program()).map(program));
     let paths = &config.paths;
     for (subject, path) in [
         ("repositories", &paths.repositories),

@@ -43,6 +43,6 @@ impl Site {
         }
         let spec = self.backend(pocket)?.spec();
         let own = format!("file:{}", self.config.paths.archive.display());
-        Ok(self.archive.sources(&spec.suite, uri.unwrap_or(&own), signed_by)?)
+        Ok(self.backend.sources(&spec.suite, uri.unwrap_or(&own), signed_by)?)
     }
 }

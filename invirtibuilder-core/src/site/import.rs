@@ -56,7 +56,7 @@ impl Site {
         }
         let import = Import { tree, keyring, suites, placing, run, leftovers, sourceless };
         let facts = Facts { pockets: &self.pipeline.pockets, branches: RefCell::default() };
-        Ok(self.archive.import(&import, &facts)?)
+        Ok(self.archive()?.import(&import, &facts)?)
     }
 }
 

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::backend::Backend;
 use super::{Lists, Site, SiteError};
 use crate::audit::AuditLog;
 use crate::builder::base::BaseSpec;
 use crate::builder::sbuild::{ACCOUNT, BuildLimits, SbuildBuilder, SbuildConfig};
-use crate::config::{self, Config};
+use crate::config::{self, Config, PublisherBackend};
 use crate::durable;
 use crate::error::BoxError;
 use crate::exporter::native::{NativeExporter, TreeLimits};
@@ -18,12 +19,12 @@ use crate::pocket::Pocket;
 use crate::pocket::git::{GitSite, Tagger};
 use crate::pocket::locks::PocketLocks;
 use crate::policy::PocketSpec;
-use crate::publisher::Publisher;
 use crate::publisher::archive::{Archive, ArchiveSpec, SuiteSpec};
+use crate::publisher::tool::{ToolPublisher, ToolSpec};
 use crate::queue::directory::DirectoryQueue;
 use crate::repository::Repositories;
 use crate::repository::push_policy::PushPolicy;
-use crate::signer::GpgOnDemand;
+use crate::signer::{GpgOnDemand, SigningKey};
 
 /// The file in the archive that has its public key.
 const KEY_FILE: &str = "archive-key.asc";
@@ -37,7 +38,7 @@ fn part<E: Into<BoxError>>(part: &'static str) -> impl FnOnce(E) -> SiteError {
 /// Nothing here is slow: what takes time, such as asking `gpg` for a key, waits until somebody needs it.
 pub(super) fn open(config: Config) -> Result<Site, SiteError> {
     let git = git(&config)?;
-    let archive = Arc::new(archive(&config)?);
+    let backend = backend(&config)?;
     let mut pockets: BTreeMap<PocketName, Box<dyn Pocket>> = BTreeMap::new();
     for name in config.pockets.keys() {
         if let Some(pocket) = git.pocket(name) {
@@ -54,21 +55,21 @@ pub(super) fn open(config: Config) -> Result<Site, SiteError> {
         gate: Box::new(Lists(config.clone())),
         exporter: Box::new(NativeExporter::new(repositories, TreeLimits::default())),
         builder: Box::new(builder(&config)),
-        publisher: Arc::<Archive>::clone(&archive),
+        publisher: backend.publisher(),
         audit: Some(audit),
         announcer: Arc::<Hooks>::clone(&hooks),
         logs: config.paths.logs.clone(),
         max_results: config.builder.results,
     };
     let queue = DirectoryQueue::open(&config.paths.queue)?;
-    Ok(Site { config, queue: Box::new(queue), pipeline, git, archive, hooks })
+    Ok(Site { config, queue: Box::new(queue), pipeline, git, backend, hooks })
 }
 
 /// Makes the parts of a new site that the other parts expect to find.
 pub(super) fn prepare(config: &Config) -> Result<(), SiteError> {
     durable::create_directory(&config.paths.repositories).map_err(part("repositories"))?;
     git(config)?.initialize()?;
-    archive(config)?.prepare()?;
+    backend(config)?.publisher().prepare()?;
     DirectoryQueue::open(&config.paths.queue)?;
     Ok(())
 }
@@ -78,6 +79,24 @@ fn git(config: &Config) -> Result<Arc<GitSite>, SiteError> {
     let tagger = Tagger::new(&config.tagger.name, &config.tagger.email).map_err(part("tagger"))?;
     let superproject = config.paths.superproject.clone();
     Ok(GitSite::new(repositories, superproject, config.pockets.clone(), tagger, &config.tag_prefix))
+}
+
+fn backend(config: &Config) -> Result<Backend, SiteError> {
+    let tool = match config.publisher.backend {
+        PublisherBackend::Archive => return Ok(Backend::Archive(Arc::new(archive(config)?))),
+        PublisherBackend::Reprepro => ToolPublisher::reprepro,
+        PublisherBackend::Aptly => ToolPublisher::aptly,
+    };
+    let spec = ToolSpec {
+        directory: config.paths.archive.clone(),
+        // It is no cache: without it the program does not know what it serves.
+        state: config.root.join(config.publisher.backend.as_str()),
+        key_file: KEY_FILE.parse()?,
+        suites: config.pockets.values().map(|it| suite(config, it)).collect(),
+        gnupg: config.paths.gnupg.clone(),
+        keys: keys(config).map_err(part("archive"))?.to_vec(),
+    };
+    Ok(Backend::Tool(Arc::new(tool(spec))))
 }
 
 fn archive(config: &Config) -> Result<Archive, SiteError> {
@@ -111,6 +130,10 @@ fn suite(config: &Config, pocket: &PocketSpec) -> SuiteSpec {
 
 /// Returns the archive's signer, which looks for its keys when they are first needed.
 pub(super) fn signer(config: &Config) -> Result<GpgOnDemand, BoxError> {
+    Ok(GpgOnDemand::new(&config.paths.gnupg, keys(config)?))
+}
+
+fn keys(config: &Config) -> Result<&[SigningKey], BoxError> {
     let keys = &config.publisher.keys;
     if keys.is_empty() {
         return Err(
@@ -118,7 +141,7 @@ pub(super) fn signer(config: &Config) -> Result<GpgOnDemand, BoxError> {
                 .into(),
         );
     }
-    Ok(GpgOnDemand::new(&config.paths.gnupg, keys))
+    Ok(keys)
 }
 
 /// Returns the builder.

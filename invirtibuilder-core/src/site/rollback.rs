@@ -43,7 +43,7 @@ impl Site {
             let is_its = |publication: &&Publication| publication.generation == Some(it.generation);
             recorded.iter().find(is_its).map(|it| it.recorded_in.clone())
         };
-        let kept = self.archive.generations(&backend.spec().suite)?;
+        let kept = self.archive()?.generations(&backend.spec().suite)?;
         Ok(kept.into_iter().map(|it| (it.clone(), commit(&it))).collect())
     }
 
@@ -58,7 +58,7 @@ impl Site {
     ) -> Result<String, SiteError> {
         let spec = self.backend(pocket)?.spec();
         let own = format!("file:{}", self.config.paths.archive.display());
-        Ok(self.archive.snapshot_sources(&spec.suite, generation, uri.unwrap_or(&own))?)
+        Ok(self.archive()?.snapshot_sources(&spec.suite, generation, uri.unwrap_or(&own))?)
     }
 
     /// Decides what a rollback would do now, without any effect.
@@ -95,12 +95,12 @@ impl Site {
 
     /// Removes from the archive what is not kept any longer, or only says what would go.
     pub fn expire(&self, is_trial: bool) -> Result<Expiry, SiteError> {
-        Ok(self.archive.expire(is_trial)?)
+        Ok(self.archive()?.expire(is_trial)?)
     }
 
     /// Signs again the suites whose `Valid-Until` comes near, or all of them, and returns which.
     pub fn refresh(&self, is_all: bool) -> Result<Vec<Suite>, SiteError> {
-        Ok(self.archive.refresh(is_all)?)
+        Ok(self.archive()?.refresh(is_all)?)
     }
 
     /// Does some work, and meanwhile signs again, before it expires, whatever the site serves.
@@ -108,11 +108,10 @@ impl Site {
     /// It is signed before the work begins, too, if it is due: many short runs are as good as a long one. What goes
     /// wrong with that is logged, and tried again.
     pub fn while_fresh<T>(&self, stop: &Stop, work: impl FnOnce() -> T) -> T {
-        if self.config.publisher.valid_for.is_none() {
-            return work();
-        }
         self.refresh_and_log();
-        let Ok(done) = Stop::new() else { return work() };
+        let Some(done) = self.config.publisher.valid_for.and_then(|_| Stop::new().ok()) else {
+            return work();
+        };
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 while self.sleep_until_due(stop, &done) {
@@ -126,7 +125,7 @@ impl Site {
     }
 
     fn refresh_and_log(&self) {
-        if let Err(error) = self.archive.refresh(false) {
+        if let Err(error) = self.refresh(false) {
             let error: &dyn std::error::Error = &error;
             tracing::error!(error, "the archive was not signed again; apt will refuse it when it expires");
         }
@@ -134,7 +133,7 @@ impl Site {
 
     /// Returns whether to go on.
     fn sleep_until_due(&self, stop: &Stop, done: &Stop) -> bool {
-        let due = self.archive.next_refresh().ok().flatten();
+        let due = self.archive().ok().and_then(|it| it.next_refresh().ok().flatten());
         let left = due.map(|it| Duration::try_from(it.duration_since(Timestamp::now())).unwrap_or_default());
         let left = Timespec::try_from(left.unwrap_or(NAP).clamp(PAUSE, NAP)).ok();
         let mut ends = [stop, done].map(|it| PollFd::from_borrowed_fd(it.as_fd(), PollFlags::IN));

@@ -1,4 +1,5 @@
 //! What the archive served before: snapshots that real apt uses, returning to one, and what goes when.
+#![allow(clippy::print_stdout, reason = "a measurement prints what it measured")]
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -80,7 +80,7 @@ impl SuiteSpec {
     }
 
     /// Returns the components, with that of the debugging symbols.
-    pub(super) fn all_components(&self) -> impl Iterator<Item = &Component> {
+    pub(crate) fn all_components(&self) -> impl Iterator<Item = &Component> {
         self.components.iter().chain(self.debug.iter().filter(|it| !self.components.contains(it)))
     }
 
@@ -88,7 +88,7 @@ impl SuiteSpec {
     ///
     /// # Errors
     /// The section names a component that the suite does not have.
-    pub(super) fn component_of(&self, section: &str) -> Result<&Component, String> {
+    pub(crate) fn component_of(&self, section: &str) -> Result<&Component, String> {
         let first = self.components.first().ok_or("its suite has no component")?;
         let Some((name, _)) = section.split_once('/') else { return Ok(first) };
         if name == "main" {

@@ -82,6 +82,7 @@ impl Archive {
         expiry.files = gone.iter().map(|it| self.removal(it)).collect();
         if !is_trial {
             self.remove(&mut looked, &gone)?;
+            self.remove_strange_snapshots(&looked)?;
             self.note_run(&looked, now)?;
         }
         Ok(expiry)
@@ -292,6 +293,18 @@ impl Archive {
                 dead.iter().map(|it| self.records.path(suite, *it).with_extension(GONE)).collect();
             durable::remove_all(paths.iter().map(PathBuf::as_path))?;
             records.gone.retain(|number, _| *number > oldest);
+        }
+        Ok(())
+    }
+
+    /// Removes the snapshots that have no record, because it was lost: nothing keeps their files.
+    fn remove_strange_snapshots(&self, looked: &[Looked]) -> Result<(), ArchiveError> {
+        for Looked { suite, records, .. } in looked {
+            for generation in self.snapshots_on_disk(suite)? {
+                if !records.kept.contains_key(&generation.number()) {
+                    derived::remove_directory(&self.snapshot_directory(suite, generation))?;
+                }
+            }
         }
         Ok(())
     }

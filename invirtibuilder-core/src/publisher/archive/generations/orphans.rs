@@ -38,16 +38,26 @@ impl Archive {
             named.extend(releases.flat_map(|release| by_hash(&it.suite, &release)));
         }
         let (mut files, mut left) = (Vec::new(), Vec::new());
-        for directory in ["pool", "dists"] {
+        for directory in ["pool", "dists", "snapshot"] {
             walk(&self.directory.join(directory), &mut files, &mut left)?;
         }
-        let mut ours = Vec::new();
-        walk(&self.state, &mut ours, &mut left)?;
+        let mut tables = Vec::new();
+        walk(&self.state.join("tables"), &mut tables, &mut left)?;
+        walk(&self.state.join("generations"), &mut Vec::new(), &mut left)?;
+        let sums: BTreeSet<&str> = named.iter().filter_map(|it| it.rsplit('/').next()).collect();
+        // A table can be made again, so nobody waits.
+        tables.retain(|it| !it.file_name().and_then(|it| it.to_str()).is_some_and(|it| sums.contains(it)));
         let relative = files.iter().filter_map(|it| it.strip_prefix(&self.directory).ok()?.to_str());
-        let is_ours = |it: &&str| it.starts_with("pool/") || it.contains("/by-hash/SHA256/");
-        let orphans: BTreeSet<String> =
+        let is_ours = |it: &&str| {
+            it.starts_with("pool/") || (it.starts_with("dists/") && it.contains("/by-hash/SHA256/"))
+        };
+        let mut orphans: BTreeSet<String> =
             relative.filter(is_ours).filter(|it| !named.contains(*it)).map(str::to_owned).collect();
 
+        // What another program serves here names files that this one cannot know of.
+        if super::list(&self.directory.join("dists"))?.len() != looked.len() {
+            orphans.clear();
+        }
         let known = self.read_seen();
         let seen: BTreeMap<&String, Timestamp> =
             orphans.iter().map(|it| (it, known.get(it).copied().unwrap_or(now))).collect();
@@ -67,7 +77,7 @@ impl Archive {
             durable::note(&self.seen_path(), text.as_bytes())?;
         }
         let whole = |path: PathBuf| path.to_str().map(str::to_owned);
-        gone.extend(left.into_iter().filter(|it| is_abandoned(it)).filter_map(whole));
+        gone.extend(left.into_iter().filter(|it| is_abandoned(it)).chain(tables).filter_map(whole));
         Ok(young.len())
     }
 

@@ -27,6 +27,8 @@ impl Archive {
     /// Makes the snapshot of what a suite serves now. The caller holds the lock.
     pub(super) fn make_snapshot(&self, suite: &Suite, release: &Release) -> Result<(), ArchiveError> {
         let Some(generation) = release.generation else { return Ok(()) };
+        // Whatever has the number already was never served under it.
+        derived::remove_directory(&self.snapshot_directory(suite, generation))?;
         let own = self.link_snapshot(suite, generation, release)?;
         let served = self.suite_directory(suite);
         // The one that tells readers of the others is the last.
@@ -52,6 +54,13 @@ impl Archive {
             durable::note(&path, record.signed.as_bytes())?;
         }
         Ok(())
+    }
+
+    /// Returns the numbers of a suite's snapshots on disk.
+    pub(super) fn snapshots_on_disk(&self, suite: &Suite) -> Result<Vec<Generation>, ArchiveError> {
+        let paths = super::list(&self.snapshots(suite))?;
+        let number = |path: &PathBuf| path.file_name()?.to_str()?.parse().ok();
+        Ok(paths.iter().filter_map(number).collect())
     }
 
     /// Makes the directories of a snapshot and the links to what it shares with the archive, and returns the
