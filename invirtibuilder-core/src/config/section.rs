@@ -149,7 +149,9 @@ impl<'a> Section<'a> {
         let found = names.iter().copied().find(|it| *it == text);
         if found.is_none() {
             let names = names.join(", ");
-            value.place.report(format!("there is no backend {text:?}; write one of {names}, or leave it out"));
+            value
+                .place
+                .report(format!("there is no backend {text:?}; write one of {names}, or leave it out"));
         }
         found
     }
