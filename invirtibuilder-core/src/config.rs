@@ -14,7 +14,7 @@ use crate::control::hex;
 use crate::names::{Architecture, BaseName, Component, PackageName, PocketName, Principal, Suite};
 use crate::policy::PocketSpec;
 use crate::process::Limits;
-use crate::publisher::archive::{Descriptions, Retention, Upgrades};
+use crate::publisher::archive::{Compression, Descriptions, Retention, Upgrades};
 use crate::signer::SigningKey;
 
 mod acls;
@@ -208,6 +208,8 @@ pub struct Publisher {
     pub descriptions: Descriptions,
     /// The component of packages with debugging symbols; `None` to leave them beside the others.
     pub debug: Option<Component>,
+    /// The compressed forms of its indices.
+    pub compression: Vec<Compression>,
 }
 
 /// What the `Release` file of a pocket's suite says, besides what all of them say.

@@ -4,16 +4,23 @@
 //! Never decides where something belongs.
 #![allow(clippy::disallowed_methods, reason = "this is the module that the ban on writing leads to")]
 
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, RenameFlags, flock};
+use rustix::fs::RenameFlags;
 
 pub mod derived;
 pub mod group;
+mod lock;
 pub mod scratch;
+mod syncing;
+
+pub use lock::Lock;
+pub use syncing::{sync_all, sync_directories, sync_directory, sync_file, sync_file_system};
 
 /// What could not be done, and where.
 #[derive(Debug, thiserror::Error)]
@@ -44,9 +51,11 @@ fn at<E: Into<io::Error>>(action: &'static str, path: &Path) -> impl FnOnce(E) -
 /// [`NewFile::commit`]. Dropped without that, it is removed.
 #[derive(Debug)]
 pub struct NewFile {
-    file: File,
+    /// `None` once it is closed.
+    file: Option<File>,
     staged: PathBuf,
     path: PathBuf,
+    synced: bool,
     committed: bool,
 }
 
@@ -61,11 +70,17 @@ impl NewFile {
         let staged = staging_name(path)?;
         let file = File::options().write(true).create_new(true).mode(mode).open(&staged);
         Ok(Self {
-            file: file.map_err(at("create", &staged))?,
+            file: Some(file.map_err(at("create", &staged))?),
             staged,
             path: path.to_owned(),
+            synced: false,
             committed: false,
         })
+    }
+
+    /// Changes the name that it will get, in the directory that it was begun in.
+    pub fn set_name(&mut self, name: &OsStr) {
+        self.path.set_file_name(name);
     }
 
     /// Gives the file its name, replacing what had it. It and the name are synced.
@@ -117,23 +132,41 @@ impl NewFile {
     }
 
     /// Sets the time of the last change that readers will see, in whole seconds where the file system keeps no more.
-    pub fn set_modified(&self, time: std::time::SystemTime) -> Result<()> {
-        self.file.set_modified(time).map_err(at("set the time of", &self.staged))
+    pub fn set_modified(&mut self, time: std::time::SystemTime) -> Result<()> {
+        self.synced = false;
+        self.opened().and_then(|it| it.set_modified(time)).map_err(at("set the time of", &self.staged))
     }
 
     /// Syncs what was written so far.
     pub fn sync(&mut self) -> Result<()> {
-        self.file.flush().and_then(|()| self.file.sync_all()).map_err(at("sync", &self.staged))
+        if !self.synced {
+            self.opened().and_then(File::sync_all).map_err(at("sync", &self.staged))?;
+            self.synced = true;
+        }
+        Ok(())
+    }
+
+    /// Ends writing, and keeps no descriptor: for those who begin thousands of files.
+    pub fn close(&mut self) {
+        self.file = None;
+    }
+
+    fn opened(&mut self) -> io::Result<&File> {
+        if self.file.is_none() {
+            self.file = Some(File::open(&self.staged)?);
+        }
+        self.file.as_ref().ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 }
 
 impl Write for NewFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.file.write(bytes)
+        self.synced = false;
+        self.file.as_mut().ok_or(io::ErrorKind::BrokenPipe)?.write(bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
+        Ok(())
     }
 }
 
@@ -148,9 +181,7 @@ impl Drop for NewFile {
 /// Gives several files their names, in their order, replacing what had them. All are synced before the first is
 /// named, and each directory is synced once, after the last.
 pub fn commit_all(mut files: Vec<NewFile>) -> Result<()> {
-    for file in &mut files {
-        file.sync()?;
-    }
+    sync_all(&mut files)?;
     for file in &mut files {
         fs::rename(&file.staged, &file.path).map_err(at("rename to", &file.path))?;
         file.committed = true;
@@ -195,8 +226,7 @@ pub fn remove_all<'a>(paths: impl Iterator<Item = &'a Path> + Clone) -> Result<(
 }
 
 fn sync_parents<'a>(paths: impl Iterator<Item = &'a Path>) -> Result<()> {
-    let directories: std::collections::BTreeSet<PathBuf> = paths.map(parent).collect();
-    directories.iter().try_for_each(|it| sync_directory(it))
+    sync_directories(&paths.map(parent).collect())
 }
 
 /// Writes a file, replacing what was there.
@@ -264,25 +294,28 @@ pub fn link_unsynced(from: &Path, to: &Path) -> Result<()> {
     }
 }
 
-/// As [`create_directory`], without syncing. For a caller that calls [`commit_together`] before it tells anybody.
-pub fn create_directory_unsynced(path: &Path) -> Result<()> {
-    fs::create_dir_all(path).map_err(at("create the directory", path))
-}
-
 /// Makes a directory and those above it that are missing. Does nothing if it is there.
 pub fn create_directory(path: &Path) -> Result<()> {
+    sync_directories(&create_directory_unsynced(path)?)
+}
+
+/// Makes a directory as [`create_directory`] does, and returns the directories that have new names in them: the
+/// caller syncs them by [`sync_directories`] before it tells anybody.
+pub fn create_directory_unsynced(path: &Path) -> Result<BTreeSet<PathBuf>> {
     if path.is_dir() {
-        return Ok(());
+        return Ok(BTreeSet::new());
     }
     let above = parent(path);
+    let mut changed = BTreeSet::new();
     if above != path && !above.as_os_str().is_empty() {
-        create_directory(&above)?;
+        changed = create_directory_unsynced(&above)?;
     }
     match fs::create_dir(path) {
-        Err(e) if e.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
-        Err(e) => Err(at("create the directory", path)(e)),
-        Ok(()) => sync_directory(&above),
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => (),
+        Err(e) => return Err(at("create the directory", path)(e)),
+        Ok(()) => drop(changed.insert(above)),
     }
+    Ok(changed)
 }
 
 /// Removes a file. Does nothing if there is none.
@@ -318,21 +351,10 @@ pub fn give_to(path: &Path, user: u32, group: u32) -> Result<()> {
     std::os::unix::fs::chown(path, Some(user), Some(group)).map_err(at("give away", path))
 }
 
-/// Syncs a file's content.
-pub fn sync_file(path: &Path) -> Result<()> {
-    File::open(path).and_then(|it| it.sync_all()).map_err(at("sync", path))
-}
-
-/// Syncs the names in a directory.
-pub fn sync_directory(path: &Path) -> Result<()> {
-    let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
-    sync_file(path)
-}
-
-/// Syncs everything on the file system that a path is on. Slow where others write much.
-pub fn sync_file_system(path: &Path) -> Result<()> {
-    let directory = File::open(path).map_err(at("open", path))?;
-    rustix::fs::syncfs(&directory).map_err(at("sync the file system of", path))
+/// Opens a private file for adding to its end; begins it if there is none. Nothing is synced: it is for what can be
+/// found out again.
+pub fn append(path: &Path) -> Result<File> {
+    File::options().append(true).create(true).mode(0o640).open(path).map_err(at("open", path))
 }
 
 /// Begins a log: a file that people may read while it grows, so it is written in place and not synced.
@@ -364,89 +386,6 @@ pub fn append_at(path: &Path, place: u64, bytes: &[u8]) -> Result<()> {
         return Err(at("write", path)(e));
     }
     if is_new { sync_directory(&parent(path)) } else { Ok(()) }
-}
-
-/// A lock on a file, exclusive unless it says otherwise. The kernel releases it when this is dropped or its process dies.
-#[derive(Debug)]
-#[must_use = "a lock that is dropped at once locks nothing"]
-pub struct Lock {
-    file: File,
-    path: PathBuf,
-}
-
-impl Drop for Lock {
-    fn drop(&mut self) {
-        // Closing is not enough while a program that another thread is starting has a copy of the descriptor.
-        let _ = flock(&self.file, FlockOperation::Unlock);
-    }
-}
-
-impl Lock {
-    /// Waits for the lock.
-    pub fn wait(path: &Path) -> Result<Self> {
-        let file = Self::open(path)?;
-        loop {
-            match flock(&file, FlockOperation::LockExclusive) {
-                Err(rustix::io::Errno::INTR) => (),
-                other => return other.map(|()| Self::of(file, path)).map_err(at("lock", path)),
-            }
-        }
-    }
-
-    /// Waits until nobody has the lock alone, and shares it with others who do the same.
-    pub fn share(path: &Path) -> Result<Self> {
-        let file = Self::open(path)?;
-        loop {
-            match flock(&file, FlockOperation::LockShared) {
-                Err(rustix::io::Errno::INTR) => (),
-                other => return other.map(|()| Self::of(file, path)).map_err(at("lock", path)),
-            }
-        }
-    }
-
-    /// Takes the lock if nobody has it.
-    pub fn try_now(path: &Path) -> Result<Option<Self>> {
-        let file = Self::open(path)?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
-            other => other.map(|()| Some(Self::of(file, path))).map_err(at("lock", path)),
-        }
-    }
-
-    /// Takes a share of the lock, which any number may have, unless somebody has the whole.
-    pub fn try_shared(path: &Path) -> Result<Option<Self>> {
-        let file = Self::open(path)?;
-        match flock(&file, FlockOperation::NonBlockingLockShared) {
-            Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
-            other => other.map(|()| Some(Self::of(file, path))).map_err(at("lock", path)),
-        }
-    }
-
-    fn of(file: File, path: &Path) -> Self {
-        Self { file, path: path.to_owned() }
-    }
-
-    /// Returns whether its owner, or the last one if this is called before [`Lock::set_busy`], is in the middle of
-    /// something: an owner that died over it has left that in the lock's own file.
-    pub fn is_busy(&self) -> Result<bool> {
-        Ok(self.file.metadata().map_err(at("read", &self.path))?.len() > 0)
-    }
-
-    /// Notes in the lock's own file whether its owner is in the middle of something. Not synced: it is for finding
-    /// what the death of a process leaves, which costs nothing but space.
-    pub fn set_busy(&self, is_busy: bool) -> Result<()> {
-        self.file.set_len(u64::from(is_busy)).map_err(at("write", &self.path))
-    }
-
-    /// Returns the locked file, for the standard input of a program: if this process is killed, the lock lives until
-    /// that program has ended.
-    pub fn file(&self) -> Result<File> {
-        self.file.try_clone().map_err(at("share the lock", &self.path))
-    }
-
-    fn open(path: &Path) -> Result<File> {
-        File::options().create(true).truncate(false).write(true).open(path).map_err(at("open the lock", path))
-    }
 }
 
 fn is_same_file(a: &Path, b: &Path) -> bool {

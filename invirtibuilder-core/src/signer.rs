@@ -25,8 +25,16 @@ pub use on_demand::GpgOnDemand;
 pub trait Signer: Debug + Send + Sync {
     /// Signs a text whose lines end with a line feed and without a blank.
     fn sign(&self, release: &str) -> Result<Signed, SignError>;
+    /// Gets ready to sign a text that is not known yet, so that what takes its time is done meanwhile.
+    fn begin(&self) -> Result<Box<dyn Signing>, SignError>;
     /// Returns the public keys, ASCII-armored, in one block.
     fn public_key(&self) -> Result<String, SignError>;
+}
+
+/// A signer that waits for the text.
+pub trait Signing: Debug + Send {
+    /// Signs the text, as [`Signer::sign`] does.
+    fn finish(self: Box<Self>, release: &str) -> Result<Signed, SignError>;
 }
 
 /// A text's signatures.

@@ -80,7 +80,6 @@ fn apt_file_configuration() -> String {
 }
 
 #[test]
-#[ignore = "lists of files need indices that are not paragraphs"]
 fn apt_file_searches_and_lists_the_files_of_our_packages_in_each_compression() {
     let world = World::new();
     let suite = SuiteSpec { contents: true, ..SuiteSpec::of(&stable(), "A test", "Test") };

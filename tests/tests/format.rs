@@ -285,7 +285,6 @@ fn long_descriptions_move_to_a_translation_and_back_without_a_loss() {
 }
 
 #[test]
-#[ignore = "lists of files need indices that are not paragraphs"]
 fn the_files_of_all_packages_are_listed_and_apt_file_finds_them() {
     let world = World::new().with(|suite| suite.contents = true);
     let archive = world.archive();
@@ -322,7 +321,6 @@ fn the_files_of_all_packages_are_listed_and_apt_file_finds_them() {
 }
 
 #[test]
-#[ignore = "lists of files need indices that are not paragraphs"]
 fn lists_of_files_that_are_wanted_later_are_made_from_the_pool() {
     let mut world = World::new().with(|suite| suite.contents = false);
     publish(&world.archive(), "hello", "utils", &[Deb::new("hello", "utils")]).unwrap();

@@ -357,3 +357,34 @@ fn sums_of_whole_files(site: &Site) -> std::collections::BTreeMap<String, String
     sums.retain(|name, _| !name.starts_with(".new-"));
     sums
 }
+
+#[test]
+fn a_tree_that_cannot_be_read_is_refused_with_what_to_do() {
+    let site = Site::new();
+    let root = site.beside("tree");
+    let import = |words: &[&str]| {
+        let all = [&["archive", "import", root.to_str().unwrap()], words].concat();
+        site.cli(&all).expect(3)
+    };
+    import(&["stable=prod"]).says(&["cannot be read"]);
+    fs::create_dir_all(&root).unwrap();
+    import(&["stable=prod"]).says(&["it has no dists/"]);
+    fs::write(root.join("Packages.gz"), "").unwrap();
+    import(&["stable=prod"]).says(&["flat repository", "not supported yet"]);
+    let suite = root.join("dists/stable");
+    fs::create_dir_all(&suite).unwrap();
+    import(&["stable=prod"]).says(&["neither InRelease nor Release"]);
+    import(&["stable"]).says(&["SUITE=POCKET"]);
+    fs::write(suite.join("Release"), "Suite: stable\nMD5Sum:\n").unwrap();
+    import(&["stable=prod"]).says(&["no Release file with SHA-256 sums"]);
+    let listed = |path: &str| format!("Suite: stable\nSHA256:\n {} 7 {path}\n", "a".repeat(64));
+    fs::write(suite.join("Release"), listed("main/binary-amd64/Packages.bz2")).unwrap();
+    import(&["stable=prod"]).says(&[".bz2", "not supported yet"]);
+    fs::write(suite.join("Release"), listed("updates/main/binary-amd64/Packages")).unwrap();
+    import(&["stable=prod"]).says(&["updates/main/binary-amd64/Packages", "supported yet"]);
+    let key = site.beside("key.asc");
+    fs::write(&key, "-----BEGIN PGP PUBLIC KEY BLOCK-----\n").unwrap();
+    import(&["stable=prod", "--keyring", key.to_str().unwrap()]).says(&["gpg --dearmor"]);
+    import(&["stable=prod", "stable=prod"]).says(&["supported yet"]);
+    assert_eq!(site.cli(&["archive", "import", root.to_str().unwrap(), "stable=nowhere"]).code, Some(5));
+}

@@ -17,7 +17,7 @@ use crate::names::{BaseName, BranchName, Component};
 use crate::pipeline::MAX_RESULTS;
 use crate::policy::PocketSpec;
 use crate::process::Limits;
-use crate::publisher::archive::{Descriptions, Retention};
+use crate::publisher::archive::{Compression, Descriptions, Retention};
 
 /// Reads the configuration; `None` if something that has no default is not there. Then, as for everything else
 /// that is wrong, a problem is noted.
@@ -299,9 +299,13 @@ fn read_publisher(mut section: Section<'_>) -> Publisher {
     let mut line = |key| section.line(key).unwrap_or_else(|| "Invirtibuilder".to_owned());
     let (origin, label) = (line("origin"), line("label"));
     let changelogs = section.line("changelogs");
-    let contents = section.value("contents").and_then(|it| it.boolean()).unwrap_or(false);
+    let contents = section.value("contents").and_then(|it| it.boolean()).unwrap_or(true);
     let descriptions = read_descriptions(&mut section);
     let debug = read_debug(&mut section);
+    let compression = section.value("compression").map_or_else(
+        || vec![Compression::Gz, Compression::Xz],
+        |value| not_empty(&value, value.list(), "a compression such as gz"),
+    );
     let keyring_package = read_keyring_package(&mut section, &origin);
     let retention = read_retention(section.section("retention"));
     let valid_for = read_duration(&mut section, "valid_for");
@@ -318,6 +322,7 @@ fn read_publisher(mut section: Section<'_>) -> Publisher {
         contents,
         descriptions,
         debug,
+        compression,
     }
 }
 

@@ -14,10 +14,13 @@
 //! | `dists/<suite>/Release`, `Release.gpg`, `…/Packages.gz`, … | the same under the names that old readers want |
 //! | the key file | the public key |
 //!
-//! Below the private directory lie the lock, `tables/` (derived from the indices; may be lost) and `generations/`
-//! (the records of the generations; if one is lost, its generation cannot be returned to, and its files go later).
+//! Below the private directory lie the lock, `tables/` and `texts/` (derived from the indices; may be lost) and
+//! `generations/` (the records of the generations; if one is lost, its generation cannot be returned to, and its files
+//! go later).
 
+mod blocks;
 mod client;
+mod compression;
 mod contents;
 mod copying;
 mod describing;
@@ -34,6 +37,7 @@ mod stanza;
 mod suite;
 mod switch;
 mod table;
+mod texts;
 mod turn;
 mod xz;
 
@@ -53,8 +57,10 @@ use crate::states::{BuildArtifacts, CopyPlan};
 
 use super::{Generation, Owners, Publisher};
 use table::Table;
+use texts::Stores;
 
 pub use client::SignedBy;
+pub use compression::{Compression, UnknownCompression};
 pub use generations::{Cause, Changed, Expiry, Keep, KeptGeneration, Removal, Retention};
 pub use import::{
     Added, GitFacts, Import, ImportError, Imported, LeftBehind, Leftovers, Mapping, Placing, Reason, Report,
@@ -92,6 +98,8 @@ pub struct Archive {
     records: generations::Records,
     valid_for: Option<Duration>,
     signer: Box<dyn Signer>,
+    /// The texts of the indices.
+    stores: Stores,
     /// The tables that were used last, by the sum of the index that they describe.
     tables: Mutex<BTreeMap<String, Arc<Table>>>,
 }
@@ -103,6 +111,7 @@ impl Archive {
         let ArchiveSpec { directory, state, key_file, suites, retention, valid_for } = spec;
         Self {
             records: generations::Records::new(state.join("generations"), retention),
+            stores: Stores::new(state.join("texts")),
             valid_for,
             directory,
             state,
@@ -119,7 +128,8 @@ impl Archive {
         if self.state.starts_with(&self.directory) {
             return Err(ArchiveError::Exposed { path: self.state.clone() });
         }
-        for directory in [&self.directory, &self.state, &self.state.join("tables")] {
+        for directory in [&self.directory, &self.state, &self.state.join("tables"), &self.state.join("texts")]
+        {
             durable::create_directory(directory)?;
         }
         let _lock = self.lock()?;

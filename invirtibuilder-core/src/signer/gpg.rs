@@ -3,6 +3,7 @@
 //! Never uses a signature that `gpgv` has not verified, never asks anybody for a passphrase, and never starts, stops or
 //! configures an agent of its own beside the one of the keys' directory: that one knows the passphrases and the cards.
 
+mod beginning;
 mod listing;
 mod memory;
 mod reading_back;
@@ -11,9 +12,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{Fingerprint, SignError, Signed, Signer, SigningKey, armor};
+use super::{Fingerprint, SignError, Signed, Signer, Signing, SigningKey, armor};
 use crate::durable;
 use crate::process::{Command, Limits, ProcessError};
+use beginning::Begun;
 use memory::MemoryFile;
 
 pub use listing::KeyFacts;
@@ -28,7 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Signs with one or more keys of a `GnuPG` home directory, without a passphrase or with one that its agent knows.
 ///
 /// With several, each signature is made by all, as it is while a key is changed.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct GpgSigner {
     home: PathBuf,
     keys: Vec<KeyFacts>,
@@ -92,27 +94,15 @@ impl GpgSigner {
         &self.keyring
     }
 
-    /// Makes one form of a signature and reads it back.
-    fn make(
-        &self,
-        form: Form,
-        text: &MemoryFile,
-        keyring: &MemoryFile,
-        keys: &[KeyFacts],
-    ) -> Result<Vec<u8>, Problem> {
-        let users = keys.iter().flat_map(|it| ["--local-user".to_owned(), it.local_user()]);
-        let signed = gpg(&self.home)
+    /// Returns the command that makes one form of a signature of its standard input.
+    fn command(&self, form: Form) -> Command {
+        let users = self.keys.iter().flat_map(|it| ["--local-user".to_owned(), it.local_user()]);
+        gpg(&self.home)
             // An error instead of a question that nobody would answer; it holds for smartcards too.
             .args(["--pinentry-mode", "error", "--status-fd", "2"])
             .args(["--digest-algo", "SHA512", "--armor", "--output", "-"])
             .args(users)
             .arg(form.option())
-            .arg("--")
-            .arg(text.path())
-            .limits(Limits { time: PATIENCE, silence: PATIENCE, ..Limits::default() })
-            .run()?;
-        reading_back::check(form, &signed, text, keyring, keys)?;
-        Ok(signed)
     }
 
     /// Tells why keys that could be used when they were opened cannot be used now.
@@ -156,15 +146,11 @@ impl GpgSigner {
 
 impl Signer for GpgSigner {
     fn sign(&self, release: &str) -> Result<Signed, SignError> {
-        let (text, keyring) = (MemoryFile::new(release.as_bytes())?, MemoryFile::new(&self.keyring)?);
-        // The two are independent, and starting programs is most of what they cost.
-        let (inline, detached) = std::thread::scope(|scope| {
-            let detached = scope.spawn(|| self.make(Form::Detached, &text, &keyring, &self.keys));
-            let inline = self.make(Form::Inline, &text, &keyring, &self.keys);
-            (inline, detached.join().unwrap_or_else(|e| std::panic::resume_unwind(e)))
-        });
-        let explain = |problem| self.explain(problem, &text);
-        Ok(Signed { inline: inline.map_err(explain)?, detached: detached.map_err(explain)? })
+        Begun::new(self)?.finish(release)
+    }
+
+    fn begin(&self) -> Result<Box<dyn Signing>, SignError> {
+        Ok(Box::new(Begun::new(self)?))
     }
 
     fn public_key(&self) -> Result<String, SignError> {

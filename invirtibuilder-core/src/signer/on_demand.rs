@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::{GpgSigner, SignError, Signed, Signer, SigningKey};
+use super::{GpgSigner, SignError, Signed, Signer, Signing, SigningKey};
 
 /// How long what `GnuPG` said of the keys is believed: somebody may extend one below a worker that runs for months.
 const BELIEVED: Duration = Duration::from_secs(60);
@@ -47,6 +47,10 @@ impl GpgOnDemand {
 impl Signer for GpgOnDemand {
     fn sign(&self, release: &str) -> Result<Signed, SignError> {
         self.opened()?.sign(release)
+    }
+
+    fn begin(&self) -> Result<Box<dyn Signing>, SignError> {
+        self.opened()?.begin()
     }
 
     fn public_key(&self) -> Result<String, SignError> {

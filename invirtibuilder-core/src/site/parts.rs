@@ -116,7 +116,7 @@ fn archive(config: &Config) -> Result<Archive, SiteError> {
 }
 
 fn suite(config: &Config, pocket: &PocketSpec) -> SuiteSpec {
-    let config::Publisher { origin, label, changelogs, contents, descriptions, debug, .. } =
+    let config::Publisher { origin, label, changelogs, contents, descriptions, debug, compression, .. } =
         &config.publisher;
     let plain = SuiteSpec::of(pocket, origin, label);
     let release = config.releases.get(&pocket.name).cloned().unwrap_or_default();
@@ -128,6 +128,7 @@ fn suite(config: &Config, pocket: &PocketSpec) -> SuiteSpec {
         upgrades: release.upgrades,
         contents: *contents,
         descriptions: *descriptions,
+        compression: compression.clone(),
         ..plain
     }
 }

@@ -6,6 +6,7 @@
     reason = "these tests play the part of the outside world, and tell what they counted"
 )]
 
+mod formats;
 mod generations;
 mod interruption;
 mod killed;

@@ -26,7 +26,7 @@ pub(crate) fn tree(world: &World) -> Tree {
                     tree.insert(below(world, &path), format!("-> {}", target.display()));
                 } else if path.is_dir() {
                     open.push(path);
-                } else if is_unfinished || !directory.ends_with("archive-state/tables") {
+                } else if is_unfinished || !is_derived(&directory) {
                     let content = std::fs::read(&path).unwrap();
                     tree.insert(below(world, &path), without_times(&path, &content));
                 }
@@ -34,6 +34,11 @@ pub(crate) fn tree(world: &World) -> Tree {
         }
     }
     tree
+}
+
+/// Returns whether what is in a directory is made again when it is missing, and never read without a check.
+fn is_derived(directory: &Path) -> bool {
+    ["tables", "texts"].iter().any(|it| directory.ends_with(Path::new("archive-state").join(it)))
 }
 
 fn below(world: &World, path: &Path) -> PathBuf {

@@ -87,7 +87,7 @@ impl Store {
         if !path.is_dir() {
             return Ok(None);
         }
-        let Some(lock) = Lock::try_shared(&in_use(&path))? else { return Ok(None) };
+        let lock = Lock::share(&in_use(&path))?;
         // Only now it cannot go away.
         Ok(path.is_dir().then_some(Kept { path, _lock: lock }))
     }
@@ -112,7 +112,7 @@ impl Store {
         let path = self.all(kind)?.join(name);
         let made = entry.part(part);
         // All that the kernel still has in memory of it, before the name says that it is whole.
-        rustix::fs::syncfs(fs::File::open(&made)?)?;
+        durable::sync_file_system(&made)?;
         Ok(durable::rename(&made, &path)?)
     }
 

@@ -1,5 +1,7 @@
 //! From one suite to another: the same paragraphs, and so the same files.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::Archive;
 use super::entries::{self, Entries};
 use super::switch::{Replacement, Scope};
@@ -45,8 +47,15 @@ impl Archive {
         }
         self.check_owners(&current, plan, &entries)?;
         let reason = super::switch::reason(plan, &held);
-        let scope = Scope::Source(plan.package(), held);
-        let replacement = Replacement { scope, entries, files: Vec::new(), paths: Vec::new(), reason };
+        let scope = Scope::Sources(BTreeSet::from([plan.package().clone()]), held);
+        let replacement = Replacement {
+            scope,
+            entries,
+            files: Vec::new(),
+            paths: BTreeMap::new(),
+            directories: BTreeSet::new(),
+            reason,
+        };
         Ok(self.switch(&current, replacement)?)
     }
 }

@@ -1,5 +1,7 @@
 //! From what a suite is to what the configuration says that it should be.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::entries::{self, Entries};
 use super::generations::Reason;
 use super::release::{IndexPath, Kind, Release};
@@ -19,8 +21,15 @@ impl Archive {
             Some(release) => self.remade(suite, release)?,
             None => Entries::new(),
         };
-        let (files, paths, reason) = (Vec::new(), Vec::new(), Reason::configuration());
-        self.switch(&current, Replacement { scope: Scope::Indices, entries, files, paths, reason }).map(drop)
+        let replacement = Replacement {
+            scope: Scope::Indices,
+            entries,
+            files: Vec::new(),
+            paths: BTreeMap::new(),
+            directories: BTreeSet::new(),
+            reason: Reason::configuration(),
+        };
+        self.switch(&current, replacement).map(drop)
     }
 
     /// Returns the entries of the indices that the suite lacks, or that the configuration wants otherwise.
@@ -34,8 +43,7 @@ impl Archive {
         }
         let mut found = Entries::new();
         for path in &known {
-            let damaged = |e| ArchiveError::damaged(&self.suite_directory(&suite.suite), e);
-            found.insert(path.clone(), self.published(&suite.suite, release, path)?.all().map_err(damaged)?);
+            found.insert(path.clone(), self.published(&suite.suite, release, path)?.all()?);
         }
         let mut made = found.clone();
         if were_translated != are_translated {

@@ -11,6 +11,7 @@ mod listing;
 mod plan;
 mod tree;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -264,8 +265,9 @@ impl Archive {
                 continue;
             }
             let (scope, reason) = (Scope::Indices, plan.reason());
-            let (files, paths) = (Vec::new(), Vec::new());
-            let replacement = Replacement { scope, entries, files, paths, reason };
+            // The files are in the pool, and synced, by now.
+            let (files, paths, directories) = (Vec::new(), BTreeMap::new(), BTreeSet::new());
+            let replacement = Replacement { scope, entries, files, paths, directories, reason };
             told.generation = self.switch(&plan.current, replacement)?;
         }
         Ok(report)

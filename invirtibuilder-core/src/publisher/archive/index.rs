@@ -1,23 +1,31 @@
-//! The compressed forms of an index, kept as blocks so that a change costs what changed.
+//! An index as it is published: found by its table, read block by block, and changed.
 //!
-//! The text is cut into blocks where the paragraphs themselves say so (content-defined chunking), so the same
-//! paragraphs give the same bytes, whatever was there before. Each block is one gzip member and one xz block.
-//! Never reads or writes a file.
+//! What it returns was read from the published files and has the sums that were published. Never writes a file
+//! itself: [`assembly`] does.
 
-use std::io::{self, Read, Write};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use super::stanza::{Key, Stanza, split};
-use super::table::{Block, HashState, Table};
-use super::xz;
+use super::ArchiveError;
+use super::blocks::{Cutter, Part};
+use super::compression::Compression;
+use super::stanza::Stanza;
+use super::table::{KeyRef, Table};
+use super::texts::Stores;
 use crate::control::hex;
 
-/// A block ends when its text has this many bytes, even if no paragraph asks for it.
-const LONGEST: u64 = 96 << 10;
-/// One paragraph in this many begins a block.
-const ONE_IN: u8 = 64;
+mod assembly;
+mod copying;
+mod recovery;
+
+pub(super) use assembly::Built;
+use recovery::FoundForm;
 
 /// The size and the SHA-256 sum of some bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,362 +40,263 @@ impl Sum {
     }
 }
 
-/// An index as it is published: its table and its compressed forms.
-#[derive(Debug, Default)]
-pub(super) struct Published {
-    pub(super) table: Arc<Table>,
-    pub(super) gz: Vec<u8>,
-    /// `None` if it is lost or damaged; then all of it is compressed again.
-    pub(super) xz: Option<Vec<u8>>,
-    /// Whether its blocks are not cut as this module cuts them, because something else made it.
-    foreign: bool,
+/// How the entries of an index lie in its text, and where their keys come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Layout {
+    /// Paragraphs, which name their package and its source: `Packages` and `Sources`.
+    Paragraphs,
+    /// Paragraphs that do not name their source: `Translation-en`. Only the table knows it.
+    Descriptions,
+    /// Lines that end with the name of their package, those of one package together: `Contents`. Only the table
+    /// knows their source.
+    Lines,
 }
 
-/// An index to be published.
+impl Layout {
+    /// Returns what follows each entry.
+    fn separator(self) -> &'static str {
+        match self {
+            Self::Paragraphs | Self::Descriptions => "\n",
+            Self::Lines => "",
+        }
+    }
+}
+
+/// A file that an index is published in.
 #[derive(Debug)]
-pub(super) struct Built {
-    pub(super) table: Table,
-    /// Of the text.
-    pub(super) text: Sum,
-    pub(super) gz: Vec<u8>,
-    pub(super) gz_sum: Sum,
-    pub(super) xz: Vec<u8>,
-    pub(super) xz_sum: Sum,
+pub(super) struct IndexFile {
+    pub(super) path: PathBuf,
+    pub(super) file: File,
+    /// What `InRelease` says of it.
+    pub(super) sum: Sum,
 }
 
-/// What becomes of an index: all paragraphs of one source package are replaced.
+impl IndexFile {
+    /// Reads all of it, and checks that it is what `InRelease` says.
+    pub(super) fn read(&self) -> Result<Vec<u8>, ArchiveError> {
+        let mut bytes = Vec::new();
+        (&self.file).read_to_end(&mut bytes).map_err(ArchiveError::read(&self.path))?;
+        if Sum::of(&bytes) == self.sum { Ok(bytes) } else { Err(self.damaged()) }
+    }
+
+    fn damaged(&self) -> ArchiveError {
+        ArchiveError::damaged(&self.path, "does not have the SHA-256 sum that InRelease names")
+    }
+}
+
+/// The files of an index, by their form.
+pub(super) type IndexFiles = BTreeMap<Compression, IndexFile>;
+
+/// An index as it is published.
+#[derive(Debug)]
+pub(super) struct Published {
+    pub(super) layout: Layout,
+    pub(super) table: Arc<Table>,
+    /// The first of the table's forms is among them, unless the index is empty and was never published.
+    files: IndexFiles,
+}
+
+/// The source package of each binary package, from an index that tells it.
+pub(super) type Sources = BTreeMap<String, String>;
+
+/// Where a changed index is made.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Change<'a> {
-    /// The source package whose paragraphs go; `None` if none do.
-    pub(super) source: Option<&'a str>,
-    /// The paragraphs that come.
-    pub(super) insert: &'a [Stanza],
+pub(super) struct Workplace<'a> {
+    /// The directory of its files by hash; it exists.
+    pub(super) directory: &'a Path,
+    /// The forms that it should have.
+    pub(super) formats: &'a [Compression],
+    pub(super) stores: &'a Stores,
 }
 
-impl Change<'_> {
-    fn removes(&self, key: &Key) -> bool {
-        self.source == Some(key.source())
+/// What becomes of an index: the entries of some source packages are replaced.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Change<'a> {
+    /// The source packages whose entries go.
+    sources: BTreeSet<&'a [u8]>,
+    /// The entries that come, in the order of their keys.
+    insert: Vec<&'a Stanza>,
+}
+
+impl<'a> Change<'a> {
+    /// Replaces the entries of these source packages by those.
+    pub(super) fn new(sources: impl IntoIterator<Item = &'a str>, insert: &'a [Stanza]) -> Self {
+        let mut insert: Vec<&Stanza> = insert.iter().collect();
+        insert.sort_by(|a, b| a.key.cmp(&b.key));
+        Self { sources: sources.into_iter().map(str::as_bytes).collect(), insert }
+    }
+
+    fn removes(&self, key: KeyRef<'_>) -> bool {
+        self.sources.contains(key.source())
     }
 }
 
 impl Published {
-    /// Takes an index whose table is known.
-    pub(super) fn new(table: Arc<Table>, gz: Vec<u8>, xz: Option<Vec<u8>>) -> Self {
-        Self { table, gz, xz, foreign: false }
+    /// Returns an index that was never published.
+    pub(super) fn empty(layout: Layout) -> Self {
+        Self { layout, table: Arc::default(), files: BTreeMap::new() }
     }
 
-    /// Reads an index without its table, from its gzip members and the index of its xz stream.
+    /// Takes an index whose table is known; the file that the table is named by is among the files.
+    pub(super) fn new(layout: Layout, table: Arc<Table>, files: IndexFiles) -> Self {
+        Self { layout, table, files }
+    }
+
+    /// Reads an index without its table. A file that is lost, or does not fit the first, will be made again.
+    /// `sources` is asked where the entries do not name their source.
     ///
     /// # Errors
-    /// It is not an index.
-    pub(super) fn recover(gz: Vec<u8>, xz: Option<Vec<u8>>) -> io::Result<Self> {
-        let mut sizes = xz.as_deref().and_then(xz::read_index).unwrap_or_default().into_iter();
-        let (mut rest, mut blocks, mut matches) = (gz.as_slice(), Vec::new(), xz.is_some());
-        let (mut hash, mut foreign) = (Sha256::new(), false);
-        while !rest.is_empty() {
-            let mut decoder = flate2::bufread::GzDecoder::new(rest);
-            let mut text = String::new();
-            decoder.read_to_string(&mut text)?;
-            let after = decoder.into_inner();
-            let member = rest.get(..rest.len() - after.len()).unwrap_or_default();
-            rest = after;
-            let keys: Vec<Key> = split(&text).filter_map(Stanza::parse).map(|it| it.key).collect();
-            if keys.is_empty() {
-                continue;
+    /// The first of the files is not such an index, or a source is not known.
+    pub(super) fn recover(
+        layout: Layout,
+        files: IndexFiles,
+        sources: &Sources,
+    ) -> Result<Self, ArchiveError> {
+        let mut forms: Vec<FoundForm> = Vec::new();
+        for (compression, file) in &files {
+            match recovery::read_form(*compression, file) {
+                Ok(form) if forms.first().is_none_or(|it| it.has_the_blocks_of(&form)) => forms.push(form),
+                Ok(_) => (),
+                Err(error) if forms.is_empty() => return Err(error),
+                Err(error) => tracing::warn!(%error, "an index is lost and will be made again"),
             }
-            let text_length = text.len() as u64;
-            let (xz_unpadded, uncompressed) = sizes.next().unwrap_or_default();
-            matches &= uncompressed == text_length;
-            foreign |= keys.iter().skip(1).any(begins_block);
-            hash.update(text.as_bytes());
-            let (gz, text_state) = (Sum::of(member), HashState::of(&hash));
-            let (gz_length, gz_sha256) = (gz.size, gz.sha256);
-            blocks.push(Block { keys, text_length, gz_length, gz_sha256, xz_unpadded, text_state });
         }
-        matches &= sizes.next().is_none();
-        if !blocks.iter().flat_map(|it| &it.keys).is_sorted() {
-            return Err(io::Error::other("it is not sorted by package"));
-        }
-        let xz = xz.filter(|_| matches && !foreign);
-        Ok(Self { table: Arc::new(Table { blocks }), gz, xz, foreign })
+        let Some((_, main)) = files.first_key_value() else { return Ok(Self::empty(layout)) };
+        let table = recovery::table_of(layout, &forms, sources);
+        let table = table.map_err(|problem| ArchiveError::damaged(&main.path, problem))?;
+        Ok(Self { layout, table: Arc::new(table), files })
     }
 
-    /// Returns the paragraphs of a source package.
-    pub(super) fn entries(&self, source: &str) -> io::Result<Vec<Stanza>> {
+    /// Returns the entries of a source package.
+    pub(super) fn entries(&self, source: &str) -> Result<Vec<Stanza>, ArchiveError> {
+        self.find(|key| key.source() == source.as_bytes())
+    }
+
+    /// Returns all entries.
+    pub(super) fn all(&self) -> Result<Vec<Stanza>, ArchiveError> {
+        self.find(|_| true)
+    }
+
+    fn find(&self, is_wanted: impl Fn(KeyRef<'_>) -> bool) -> Result<Vec<Stanza>, ArchiveError> {
         let mut found = Vec::new();
-        for (at, block) in self.table.blocks.iter().enumerate() {
-            if block.keys.iter().any(|it| it.source() == source) {
-                let stanzas = self.stanzas(at)?;
-                found.extend(stanzas.into_iter().filter(|it| it.key.source() == source));
+        for block in 0..self.table.blocks.len() {
+            if self.table.keys(block).any(&is_wanted) {
+                self.stanzas(block, &is_wanted, &mut found)?;
             }
         }
         Ok(found)
     }
 
-    /// Returns all paragraphs.
-    pub(super) fn all(&self) -> io::Result<Vec<Stanza>> {
-        let blocks: io::Result<Vec<_>> = (0..self.table.blocks.len()).map(|at| self.stanzas(at)).collect();
-        Ok(blocks?.concat())
+    /// Adds the wanted entries of a block.
+    fn stanzas(
+        &self,
+        block: usize,
+        is_wanted: impl Fn(KeyRef<'_>) -> bool,
+        found: &mut Vec<Stanza>,
+    ) -> Result<(), ArchiveError> {
+        let text = String::from_utf8(self.text(block)?).map_err(|e| self.bad(e))?;
+        if self.table.foreign {
+            let stanzas = recovery::paragraphs(&text);
+            found.extend(stanzas.filter(|it| is_wanted(KeyRef::of(&it.key))));
+            return Ok(());
+        }
+        let mut rest = text.as_str();
+        for entry in self.table.entries(block) {
+            let cut = usize::try_from(entry.length).ok().and_then(|it| rest.split_at_checked(it));
+            let (entry_text, after) = cut.ok_or_else(|| self.bad("is shorter than its table says"))?;
+            rest = after;
+            if is_wanted(entry.key) {
+                let text = entry_text.strip_suffix(self.layout.separator()).unwrap_or(entry_text);
+                found.push(Stanza { key: entry.key.to_key(), text: text.to_owned() });
+            }
+        }
+        Ok(())
     }
 
-    /// Returns the paragraphs of a block.
-    fn stanzas(&self, block: usize) -> io::Result<Vec<Stanza>> {
-        Ok(split(&self.text(block)?).filter_map(Stanza::parse).collect())
+    /// Reads the text of a block from the file that counts.
+    fn text(&self, block: usize) -> Result<Vec<u8>, ArchiveError> {
+        let missing = || self.bad("is not what its table says");
+        let (compression, file) = self.main().ok_or_else(missing)?;
+        let known = self.table.blocks.get(block).ok_or_else(missing)?;
+        let form = known.forms.first().ok_or_else(missing)?;
+        let size = usize::try_from(compression.padded(form.unpadded)).map_err(|e| self.bad(e))?;
+        let mut bytes = vec![0; size];
+        let read = file.file.read_exact_at(&mut bytes, self.offset(compression, 0, block));
+        read.map_err(ArchiveError::read(&file.path))?;
+        if Sha256::digest(&bytes).as_slice() != form.sha256 {
+            return Err(ArchiveError::damaged(&file.path, "is not what it was when it was published"));
+        }
+        compression.decode(&bytes, form.unpadded, known.text.length).map_err(|e| self.bad(e))
     }
 
-    fn text(&self, block: usize) -> io::Result<String> {
-        let begin = self.table.gz_offset(block);
-        let length = self.table.blocks.get(block).map_or(0, |it| it.gz_length);
-        decode_member(slice(&self.gz, begin, length)?)
+    /// Returns the file that is read, with its form.
+    fn main(&self) -> Option<(Compression, &IndexFile)> {
+        let compression = *self.table.forms.first()?;
+        Some((compression, self.files.get(&compression)?))
     }
 
-    /// Makes the index that the change leads to, even if it is the one that is there.
-    pub(super) fn rebuild(&self, change: Change<'_>) -> io::Result<Built> {
-        let parts = self.parts(change, &sorted(change.insert))?;
-        self.assemble(&parts)
+    /// Returns where a block begins in the file of a form, which has this place among the table's forms.
+    fn offset(&self, compression: Compression, form: usize, block: usize) -> u64 {
+        let length =
+            |it: &super::table::Block| it.forms.get(form).map_or(0, |it| compression.padded(it.unpadded));
+        compression.header().len() as u64 + self.table.blocks.iter().take(block).map(length).sum::<u64>()
+    }
+
+    fn bad(&self, problem: impl std::fmt::Display) -> ArchiveError {
+        let path = self.main().map_or(Path::new("an index"), |it| it.1.path.as_path());
+        ArchiveError::damaged(path, problem)
+    }
+
+    /// Makes the index that the change leads to, also if it is the one that is there.
+    pub(super) fn rebuild(&self, change: &Change<'_>, place: Workplace<'_>) -> Result<Built, ArchiveError> {
+        let parts = self.parts(change)?;
+        assembly::assemble(self, parts, place)
     }
 
     /// Cuts the changed text into blocks, and tells which of them are there already.
-    fn parts(&self, change: Change<'_>, insert: &[&Stanza]) -> io::Result<Vec<Part>> {
-        let blocks = &self.table.blocks;
-        let is_dirty = |it: &Block| self.foreign || it.keys.iter().any(|key| change.removes(key));
-        let mut dirty: Vec<bool> = blocks.iter().map(is_dirty).collect();
-        for stanza in insert {
-            if let Some(it) = dirty.get_mut(self.table.block_for(&stanza.key)) {
+    fn parts(&self, change: &Change<'_>) -> Result<Vec<Part>, ArchiveError> {
+        let table = &self.table;
+        let is_dirty = |block| table.foreign || table.keys(block).any(|key| change.removes(key));
+        let mut dirty: Vec<bool> = (0..table.blocks.len()).map(is_dirty).collect();
+        for stanza in &change.insert {
+            if let Some(it) = dirty.get_mut(table.block_for(KeyRef::of(&stanza.key))) {
                 *it = true;
             }
         }
-        // Where a block loses its first paragraph, what is left may belong to the block before.
-        for (at, block) in blocks.iter().enumerate().skip(1) {
-            if block.keys.first().is_some_and(|key| change.removes(key))
-                && let Some(it) = dirty.get_mut(at - 1)
+        // Where a block loses its first entry, what is left may belong to the block before.
+        for block in 1..table.blocks.len() {
+            if table.first(block).is_some_and(|key| change.removes(key))
+                && let Some(it) = dirty.get_mut(block - 1)
             {
                 *it = true;
             }
         }
-        let mut cutter = Cutter::default();
-        let mut insert = insert.iter().copied().peekable();
-        for (at, is_dirty) in dirty.iter().enumerate() {
-            let first = blocks.get(at).and_then(|it| it.keys.first());
-            if !is_dirty && first.is_some_and(|it| cutter.would_cut(it)) {
+        let mut cutter = Cutter::new(self.layout.separator().len());
+        let mut insert = change.insert.iter().copied().peekable();
+        for (block, is_dirty) in dirty.iter().enumerate() {
+            if !is_dirty && table.first(block).is_some_and(|it| cutter.would_cut(it)) {
                 cutter.cut();
             }
-            if !is_dirty && cutter.open.is_empty() {
-                cutter.parts.push(Part::Old(at));
+            if !is_dirty && !cutter.is_open() {
+                cutter.keep(block);
                 continue;
             }
-            let until = blocks.get(at + 1).and_then(|it| it.keys.first());
-            for stanza in self.stanzas(at)?.into_iter().filter(|it| !change.removes(&it.key)) {
+            let mut stanzas = Vec::new();
+            self.stanzas(block, |key| !change.removes(key), &mut stanzas)?;
+            for stanza in stanzas {
                 while let Some(new) = insert.next_if(|it| it.key < stanza.key) {
                     cutter.push(new.clone());
                 }
                 cutter.push(stanza);
             }
-            while let Some(new) = insert.next_if(|it| until.is_none_or(|until| it.key < *until)) {
+            let until = table.first(block + 1);
+            while let Some(new) = insert.next_if(|it| until.is_none_or(|until| KeyRef::of(&it.key) < until)) {
                 cutter.push(new.clone());
             }
         }
         insert.for_each(|new| cutter.push(new.clone()));
-        cutter.cut();
-        Ok(cutter.parts)
+        Ok(cutter.finish())
     }
-
-    /// Puts the blocks together: what is there is copied, and what is not is compressed.
-    fn assemble(&self, parts: &[Part]) -> io::Result<Built> {
-        let mut assembly = Assembly::new(self.gz.len());
-        let mut places = Places::default();
-        let old: Vec<(&Block, Place)> = self.table.blocks.iter().map(|it| (it, places.next(it))).collect();
-        let mut is_prefix = true;
-        for (at, part) in parts.iter().enumerate() {
-            is_prefix &= matches!(part, Part::Old(number) if *number == at);
-            match part {
-                Part::Old(number) => {
-                    let (block, place) = old.get(*number).ok_or_else(shorter)?;
-                    let gz = slice(&self.gz, place.gz, block.gz_length)?;
-                    let xz = self.xz.as_ref();
-                    let xz = xz.map(|it| slice(it, place.xz, xz::padded(block.xz_unpadded))).transpose()?;
-                    // Up to the first change the text is what it was, and so is its hash.
-                    let state = if is_prefix { block.text_state.resume() } else { None };
-                    assembly.keep(block, gz, xz, state)?;
-                }
-                Part::New(stanzas) => assembly.add(stanzas)?,
-            }
-        }
-        assembly.finish()
-    }
-}
-
-/// An index that is being put together.
-#[derive(Debug)]
-struct Assembly {
-    blocks: Vec<Block>,
-    gz: Vec<u8>,
-    xz: Vec<u8>,
-    text: Sha256,
-}
-
-impl Assembly {
-    fn new(capacity: usize) -> Self {
-        Self { blocks: Vec::new(), gz: Vec::with_capacity(capacity), xz: xz::header(), text: Sha256::new() }
-    }
-
-    /// Adds a block that is compressed already; `state` is where hashing is after it, if nothing before it changed.
-    fn keep(&mut self, old: &Block, gz: &[u8], xz: Option<&[u8]>, state: Option<Sha256>) -> io::Result<()> {
-        let mut block = old.clone();
-        let text = if state.is_none() || xz.is_none() { Some(decode_member(gz)?) } else { None };
-        if let Some(state) = state {
-            self.text = state;
-        } else {
-            self.text.update(text.as_deref().unwrap_or_default());
-            block.text_state = HashState::of(&self.text);
-        }
-        self.gz.extend_from_slice(gz);
-        if let Some(xz) = xz {
-            self.xz.extend_from_slice(xz);
-        } else {
-            block.xz_unpadded = self.add_xz(text.as_deref().unwrap_or_default())?;
-        }
-        self.blocks.push(block);
-        Ok(())
-    }
-
-    /// Adds a block that has to be compressed.
-    fn add(&mut self, stanzas: &[Stanza]) -> io::Result<()> {
-        let text: String = stanzas.iter().flat_map(|it| [it.text.as_str(), "\n"]).collect();
-        self.text.update(text.as_bytes());
-        let begin = self.gz.len();
-        encode_member(&mut self.gz, text.as_bytes())?;
-        let member = Sum::of(self.gz.get(begin..).unwrap_or_default());
-        let xz_unpadded = self.add_xz(&text)?;
-        self.blocks.push(Block {
-            keys: stanzas.iter().map(|it| it.key.clone()).collect(),
-            text_length: text.len() as u64,
-            gz_length: member.size,
-            gz_sha256: member.sha256,
-            xz_unpadded,
-            text_state: HashState::of(&self.text),
-        });
-        Ok(())
-    }
-
-    fn add_xz(&mut self, text: &str) -> io::Result<u64> {
-        let encoded = xz::encode_block(text.as_bytes())?;
-        self.xz.extend_from_slice(&encoded.bytes);
-        Ok(encoded.unpadded)
-    }
-
-    fn finish(self) -> io::Result<Built> {
-        let Self { blocks, mut gz, mut xz, text } = self;
-        if blocks.is_empty() {
-            encode_member(&mut gz, b"")?;
-        }
-        xz.extend(xz::trailer(blocks.iter().map(|it| (it.xz_unpadded, it.text_length))));
-        let size = blocks.iter().map(|it| it.text_length).sum();
-        let text = Sum { sha256: hex(&text.finalize()), size };
-        let (gz_sum, xz_sum) = (Sum::of(&gz), Sum::of(&xz));
-        Ok(Built { table: Table { blocks }, text, gz, gz_sum, xz, xz_sum })
-    }
-}
-
-fn sorted(stanzas: &[Stanza]) -> Vec<&Stanza> {
-    let mut sorted: Vec<&Stanza> = stanzas.iter().collect();
-    sorted.sort_by(|a, b| a.key.cmp(&b.key));
-    sorted
-}
-
-/// A block of a changed index.
-#[derive(Debug)]
-enum Part {
-    /// One that was there before.
-    Old(usize),
-    /// One that has to be compressed.
-    New(Vec<Stanza>),
-}
-
-/// Where the gzip member and the xz block of a block begin.
-#[derive(Clone, Copy, Debug)]
-struct Place {
-    gz: u64,
-    xz: u64,
-}
-
-/// The places of blocks that follow each other.
-#[derive(Debug)]
-struct Places(Place);
-
-impl Default for Places {
-    fn default() -> Self {
-        Self(Place { gz: 0, xz: xz::HEADER_LENGTH as u64 })
-    }
-}
-
-impl Places {
-    fn next(&mut self, block: &Block) -> Place {
-        let place = self.0;
-        self.0.gz += block.gz_length;
-        self.0.xz += xz::padded(block.xz_unpadded);
-        place
-    }
-}
-
-/// Cuts paragraphs into blocks.
-#[derive(Debug, Default)]
-struct Cutter {
-    parts: Vec<Part>,
-    open: Vec<Stanza>,
-    length: u64,
-}
-
-impl Cutter {
-    /// Returns whether a paragraph would begin another block, when some are open.
-    fn would_cut(&self, key: &Key) -> bool {
-        !self.open.is_empty() && (self.length >= LONGEST || begins_block(key))
-    }
-
-    fn push(&mut self, stanza: Stanza) {
-        if self.would_cut(&stanza.key) {
-            self.cut();
-        }
-        self.length += stanza.text.len() as u64 + 1;
-        self.open.push(stanza);
-    }
-
-    fn cut(&mut self) {
-        if !self.open.is_empty() {
-            self.parts.push(Part::New(std::mem::take(&mut self.open)));
-        }
-        self.length = 0;
-    }
-}
-
-/// Returns whether the paragraph always begins a block: a property of its name alone.
-fn begins_block(key: &Key) -> bool {
-    let digest =
-        Sha256::new().chain_update(key.name()).chain_update(" ").chain_update(key.source()).finalize();
-    digest.first().is_some_and(|it| it % ONE_IN == 0)
-}
-
-fn slice(bytes: &[u8], begin: u64, length: u64) -> io::Result<&[u8]> {
-    let range = usize::try_from(begin).ok().zip(usize::try_from(length).ok());
-    let found = range.and_then(|(begin, length)| bytes.get(begin..begin.checked_add(length)?));
-    found.ok_or_else(shorter)
-}
-
-fn shorter() -> io::Error {
-    io::Error::other("it is shorter than its table says")
-}
-
-fn encode_member(into: &mut Vec<u8>, text: &[u8]) -> io::Result<()> {
-    let mut encoder = flate2::GzBuilder::new().mtime(0).write(into, flate2::Compression::default());
-    encoder.write_all(text)?;
-    encoder.finish().map(drop)
-}
-
-/// Decompresses one gzip member, or several.
-pub(super) fn decode_member(bytes: &[u8]) -> io::Result<String> {
-    let mut text = String::new();
-    flate2::bufread::MultiGzDecoder::new(bytes).read_to_string(&mut text)?;
-    Ok(text)
 }
 
 #[cfg(test)]

@@ -4,13 +4,14 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 
-use super::index::{Published, Sum, decode_member};
+use super::compression::Compression;
+use super::index::{IndexFile, IndexFiles, Published, Sources};
 use super::release::{IndexPath, Kind, Listed, Release};
-use super::stanza::{Stanza, split};
+use super::stanza::Stanza;
 use super::table::Table;
 use super::{Archive, ArchiveError};
 use crate::durable;
@@ -61,10 +62,7 @@ impl Archive {
         let Some(release) = self.release(suite)? else { return Ok(Vec::new()) };
         let mut contents = Vec::new();
         for path in release.indices().iter().filter(|it| it.kind == Kind::Source) {
-            let Some(listed) = release.index(path, ".gz") else { continue };
-            let gz = self.read_listed(suite, listed)?;
-            let text = decode_member(&gz).map_err(|e| self.bad(suite, listed, e))?;
-            for stanza in split(&text).filter_map(Stanza::parse) {
+            for stanza in self.published(suite, &release, path)?.all()? {
                 contents.push(self.as_held(suite, &stanza)?);
             }
         }
@@ -86,9 +84,9 @@ impl Archive {
         let Some(release) = self.release(suite)? else { return Ok(owners) };
         for path in release.indices().iter().filter(|it| it.is_binary()) {
             let Some(table) = self.table_of(suite, &release, path)? else { continue };
-            for key in table.blocks.iter().flat_map(|it| &it.keys) {
-                let Some(name) = binaries.iter().find(|it| it.as_str() == key.name()) else { continue };
-                if let Ok(source) = key.source().parse() {
+            for name in binaries {
+                let sources = table.named(name.as_str()).filter_map(|it| it.to_key().source().parse().ok());
+                for source in sources {
                     owners.entry(name.clone()).or_default().insert(source);
                 }
             }
@@ -103,25 +101,24 @@ impl Archive {
         release: &Release,
         path: &IndexPath,
     ) -> Result<Option<Arc<Table>>, ArchiveError> {
-        let Some(listed) = release.index(path, ".gz") else { return Ok(None) };
+        let Some((_, listed)) = main(release, path) else { return Ok(None) };
         if let Some(table) = self.table(&listed.sum.sha256) {
             return Ok(Some(table));
         }
-        Ok(Some(self.recover(suite, release, path, listed)?.table))
+        Ok(Some(self.published(suite, release, path)?.table))
     }
 
-    /// Reads all paragraphs of one index; none if the release does not have it.
+    /// Reads all entries of one index; none if the release does not have it.
     pub(super) fn stanzas_of(
         &self,
         suite: &Suite,
         release: &Release,
         path: &IndexPath,
     ) -> Result<Vec<Stanza>, ArchiveError> {
-        let damaged = |e| ArchiveError::damaged(&self.suite_directory(suite), e);
-        self.published(suite, release, path)?.all().map_err(damaged)
+        self.published(suite, release, path)?.all()
     }
 
-    /// Reads the paragraphs of a source package in one index, and little more than them.
+    /// Reads the entries of a source package in one index, and little more than them.
     pub(super) fn lookup(
         &self,
         suite: &Suite,
@@ -129,89 +126,67 @@ impl Archive {
         path: &IndexPath,
         source: &PackageName,
     ) -> Result<Vec<Stanza>, ArchiveError> {
-        let Some(listed) = release.index(path, ".gz") else { return Ok(Vec::new()) };
-        let Some(table) = self.table(&listed.sum.sha256) else {
-            let published = self.recover(suite, release, path, listed)?;
-            return published.entries(source.as_str()).map_err(|e| self.bad(suite, listed, e));
-        };
-        let (path, mut file) = self.open_listed(suite, listed)?;
-        let (mut found, mut offset) = (Vec::new(), 0);
-        for block in &table.blocks {
-            if block.keys.iter().any(|it| it.source() == source.as_str()) {
-                let length = usize::try_from(block.gz_length).unwrap_or_default();
-                let mut member = vec![0; length];
-                let read = file.seek(SeekFrom::Start(offset)).and_then(|_| file.read_exact(&mut member));
-                read.map_err(ArchiveError::read(&path))?;
-                if Sum::of(&member).sha256 != block.gz_sha256 {
-                    return Err(ArchiveError::damaged(&path, "is not what it was when it was published"));
-                }
-                let text = decode_member(&member).map_err(|e| ArchiveError::damaged(&path, e))?;
-                let stanzas = split(&text).filter_map(Stanza::parse);
-                found.extend(stanzas.filter(|it| it.key.source() == source.as_str()));
-            }
-            offset += block.gz_length;
+        let Some(table) = self.table_of(suite, release, path)? else { return Ok(Vec::new()) };
+        if !table.all_keys().any(|it| it.source() == source.as_str().as_bytes()) {
+            return Ok(Vec::new());
         }
-        Ok(found)
+        self.published(suite, release, path)?.entries(source.as_str())
     }
 
-    /// Reads a whole index, with all that is needed to change it.
+    /// Finds an index, with all that is needed to read and to change it.
     pub(super) fn published(
         &self,
         suite: &Suite,
         release: &Release,
         path: &IndexPath,
     ) -> Result<Published, ArchiveError> {
-        let Some(listed) = release.index(path, ".gz") else { return Ok(Published::default()) };
-        let Some(table) = self.table(&listed.sum.sha256) else {
-            return self.recover(suite, release, path, listed);
-        };
-        let gz = self.read_listed(suite, listed)?;
-        Ok(Published::new(table, gz, self.read_xz(suite, release, path)))
+        let layout = path.layout();
+        let Some((_, listed)) = main(release, path) else { return Ok(Published::empty(layout)) };
+        let files = self.files(suite, release, path)?;
+        if let Some(table) = self.table(&listed.sum.sha256) {
+            return Ok(Published::new(layout, table, files));
+        }
+        let published = Published::recover(layout, files, &self.sources_for(suite, release, path)?)?;
+        let sha256 = &listed.sum.sha256;
+        if let Err(error) = durable::note(&self.table_path(sha256), &published.table.to_bytes()) {
+            tracing::debug!(%error, "the table of an index was not kept");
+        }
+        self.remember(sha256, &published.table);
+        Ok(published)
     }
 
-    /// Reads a whole index whose table is lost, and makes the table again.
-    fn recover(
+    /// Opens the files of an index. Those that can be made again from the first may be lost.
+    fn files(&self, suite: &Suite, release: &Release, path: &IndexPath) -> Result<IndexFiles, ArchiveError> {
+        let mut files = IndexFiles::new();
+        for compression in Compression::ALL {
+            let Some(listed) = release.index(path, compression.ending()) else { continue };
+            match self.open_listed(suite, listed) {
+                Ok(file) => drop(files.insert(compression, file)),
+                Err(error) if files.is_empty() => return Err(error),
+                Err(error) => tracing::warn!(%error, "an index is lost and will be made again"),
+            }
+        }
+        Ok(files)
+    }
+
+    /// Returns the source packages that the entries of an index do not name themselves.
+    fn sources_for(
         &self,
         suite: &Suite,
         release: &Release,
         path: &IndexPath,
-        listed: &Listed,
-    ) -> Result<Published, ArchiveError> {
-        let gz = self.read_listed(suite, listed)?;
-        let xz = self.read_xz(suite, release, path);
-        let published = Published::recover(gz, xz).map_err(|e| self.bad(suite, listed, e))?;
-        let path = self.table_path(&listed.sum.sha256);
-        if let Err(error) = durable::write(&path, published.table.to_text().as_bytes()) {
-            tracing::debug!(%error, "the table of an index was not kept");
+    ) -> Result<Sources, ArchiveError> {
+        let mut sources = Sources::new();
+        for packages in release.indices().iter().filter(|it| path.takes_its_sources_from(it)) {
+            let Some(table) = self.table_of(suite, release, packages)? else { continue };
+            let keys = table.all_keys().map(super::table::KeyRef::to_key);
+            sources.extend(keys.map(|it| (it.name().to_owned(), it.source().to_owned())));
         }
-        self.remember(&listed.sum.sha256, &published.table);
-        Ok(published)
-    }
-
-    fn bad(&self, suite: &Suite, listed: &Listed, problem: io::Error) -> ArchiveError {
-        ArchiveError::damaged(&self.suite_directory(suite).join(&listed.path), problem)
-    }
-
-    /// Reads the `.xz` form, which can be made again if it is lost.
-    fn read_xz(&self, suite: &Suite, release: &Release, path: &IndexPath) -> Option<Vec<u8>> {
-        let listed = release.index(path, ".xz")?;
-        let read = self.read_listed(suite, listed);
-        read.inspect_err(|error| tracing::warn!(%error, "an index is lost and will be made again")).ok()
-    }
-
-    /// Reads a file that `InRelease` names, and checks that it is that file.
-    fn read_listed(&self, suite: &Suite, listed: &Listed) -> Result<Vec<u8>, ArchiveError> {
-        let (path, mut file) = self.open_listed(suite, listed)?;
-        let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes).map_err(ArchiveError::read(&path))?;
-        if Sum::of(&bytes) == listed.sum {
-            return Ok(bytes);
-        }
-        Err(ArchiveError::damaged(&path, "does not have the SHA-256 sum that InRelease names"))
+        Ok(sources)
     }
 
     /// Opens a file that `InRelease` names, by its hash or else by its name, and checks its size.
-    fn open_listed(&self, suite: &Suite, listed: &Listed) -> Result<(PathBuf, File), ArchiveError> {
+    fn open_listed(&self, suite: &Suite, listed: &Listed) -> Result<IndexFile, ArchiveError> {
         let directory = self.suite_directory(suite);
         let mut path = directory.join(listed.by_hash());
         if !path.exists() {
@@ -220,7 +195,7 @@ impl Archive {
         let file = File::open(&path).map_err(ArchiveError::read(&path))?;
         let length = file.metadata().map_err(ArchiveError::read(&path))?.len();
         if length == listed.sum.size {
-            return Ok((path, file));
+            return Ok(IndexFile { path, file, sum: listed.sum.clone() });
         }
         Err(ArchiveError::damaged(&path, format!("has {length} bytes, not {}", listed.sum.size)))
     }
@@ -229,8 +204,9 @@ impl Archive {
     fn table(&self, sha256: &str) -> Option<Arc<Table>> {
         let known = self.tables.lock().unwrap_or_else(PoisonError::into_inner).get(sha256).cloned();
         known.or_else(|| {
-            let text = std::fs::read_to_string(self.table_path(sha256)).ok()?;
-            let table = Arc::new(Table::parse(&text)?);
+            let _span = tracing::debug_span!("read tables").entered();
+            let bytes = std::fs::read(self.table_path(sha256)).ok()?;
+            let table = Arc::new(Table::parse(&bytes)?);
             self.remember(sha256, &table);
             Some(table)
         })
@@ -247,4 +223,9 @@ impl Archive {
     pub(super) fn table_path(&self, sha256: &str) -> PathBuf {
         self.state.join("tables").join(sha256)
     }
+}
+
+/// Returns the compressed index that is read: the one that its table is named by.
+fn main<'a>(release: &'a Release, path: &IndexPath) -> Option<(Compression, &'a Listed)> {
+    Compression::ALL.into_iter().find_map(|it| Some((it, release.index(path, it.ending())?)))
 }

@@ -2,13 +2,15 @@
 //!
 //! Never signs, and never reads or writes a file.
 
+use std::collections::BTreeSet;
 use std::fmt::{self, Write as _};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use super::index::Sum;
+use super::compression::Compression;
+use super::index::{Layout, Sum};
 use super::stanza::field;
 use super::{Descriptions, SuiteSpec, Upgrades};
 use crate::names::{Architecture, Component};
@@ -87,6 +89,27 @@ impl IndexPath {
     /// Returns whether its entries are the paragraphs of binary packages.
     pub(super) fn is_binary(&self) -> bool {
         matches!(self.kind, Kind::Binary(_) | Kind::Installer(_))
+    }
+
+    /// Returns how its entries lie in its text.
+    pub(super) fn layout(&self) -> Layout {
+        match self.kind {
+            Kind::Source | Kind::Binary(_) | Kind::Installer(_) => Layout::Paragraphs,
+            Kind::Contents(_) => Layout::Lines,
+            Kind::Translation => Layout::Descriptions,
+        }
+    }
+
+    /// Returns whether its entries are of packages that another index lists, with their sources, which its own
+    /// entries do not name.
+    pub(super) fn takes_its_sources_from(&self, other: &Self) -> bool {
+        let Kind::Binary(listed) = &other.kind else { return false };
+        let is_of_them = match &self.kind {
+            Kind::Contents(architecture) => architecture == listed,
+            Kind::Translation => true,
+            Kind::Source | Kind::Binary(_) | Kind::Installer(_) => false,
+        };
+        is_of_them && self.component == other.component
     }
 
     /// Returns the indices that a suite always has, in their order.
@@ -218,9 +241,10 @@ impl Release {
     /// have.
     pub(super) fn describes(&self, suite: &SuiteSpec) -> bool {
         let has = |path: &IndexPath| self.index(path, "").is_some();
+        let formats = suite.formats();
         self.head == head(suite, &components(suite, &self.files))
             && IndexPath::of(suite).iter().all(has)
-            && self.indices().iter().all(|it| self.is_wanted(suite, it))
+            && self.indices().iter().all(|it| self.is_wanted(suite, it) && self.formats(it) == formats)
     }
 
     /// Returns whether an index that it lists has a place in the next one: if the suite should have it, or if it
@@ -236,6 +260,11 @@ impl Release {
     pub(super) fn index(&self, path: &IndexPath, ending: &str) -> Option<&Listed> {
         let path = format!("{path}{ending}");
         self.files.iter().find(|it| it.path == path)
+    }
+
+    /// Returns the compressed forms of an index.
+    pub(super) fn formats(&self, path: &IndexPath) -> BTreeSet<Compression> {
+        Compression::ALL.into_iter().filter(|it| self.index(path, it.ending()).is_some()).collect()
     }
 
     /// Returns the indices that it lists, in their order.

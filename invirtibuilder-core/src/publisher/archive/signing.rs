@@ -28,18 +28,20 @@ impl Archive {
         for (_, name) in links {
             durable::create_directory(name.parent().unwrap_or(name))?;
         }
-        let second = vec![
+        let mut last = stage(&directory.join("InRelease"), &signed.inline)?;
+        keep_times_apart(&directory.join("InRelease"), &mut last)?;
+        let mut second = vec![
             stage(&directory.join("Release.gpg"), &signed.detached)?,
             stage(&directory.join("Release"), text.as_bytes())?,
+            last,
         ];
-        let last = stage(&directory.join("InRelease"), &signed.inline)?;
-        keep_times_apart(&directory.join("InRelease"), &last)?;
+        let _span = tracing::debug_span!("rename").entered();
+        durable::sync_all(&mut second)?;
 
         // All space is taken and everything is signed. From here on there are only syncs and renames.
         durable::commit_all(first)?;
         durable::link_all(links.iter().map(|it| (it.0.as_path(), it.1.as_path())))?;
-        durable::commit_all(second)?;
-        Ok(last.commit()?)
+        Ok(durable::commit_all(second)?)
     }
 
     /// Signs again, with a later date, each suite whose `Valid-Until` lies within a third of the time for which it
@@ -99,7 +101,7 @@ impl Archive {
 
 /// Gives the new file a later second than the old one has: HTTP compares times by the second, and a reader that
 /// asks for what is newer than what it has must be told of a second publication in the same second.
-fn keep_times_apart(old: &Path, new: &NewFile) -> Result<(), ArchiveError> {
+fn keep_times_apart(old: &Path, new: &mut NewFile) -> Result<(), ArchiveError> {
     let Ok(before) = old.metadata().and_then(|it| it.modified()) else { return Ok(()) };
     let seconds =
         |time: SystemTime| time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();

@@ -1,5 +1,8 @@
 //! What a suite is, and what its `Release` says about it.
 
+use std::collections::BTreeSet;
+
+use super::compression::Compression;
 use crate::names::{Architecture, Component, Suite};
 use crate::policy::{PocketSpec, Trust};
 
@@ -30,6 +33,8 @@ pub struct SuiteSpec {
     pub contents: bool,
     /// Where long descriptions are.
     pub descriptions: Descriptions,
+    /// The compressed forms of its indices; as if `gz` were named if none is.
+    pub compression: Vec<Compression>,
     /// Whether a version that it serves means one commit for good. Where it does not, because its pocket allows
     /// backtracking or is not trusted, its versions are in nobody's way.
     pub reserves_versions: bool,
@@ -73,10 +78,20 @@ impl SuiteSpec {
             description: format!("what the pocket {} serves", pocket.name),
             changelogs: None,
             upgrades: Upgrades::default(),
-            contents: false,
+            contents: true,
             descriptions: Descriptions::default(),
+            compression: vec![Compression::Gz, Compression::Xz],
             reserves_versions: !pocket.policy.allow_backtracking && pocket.policy.trust == Trust::Full,
         }
+    }
+
+    /// Returns the compressed forms of its indices: at least one.
+    pub(super) fn formats(&self) -> BTreeSet<Compression> {
+        let mut formats: BTreeSet<Compression> = self.compression.iter().copied().collect();
+        if formats.is_empty() {
+            formats.insert(Compression::Gz);
+        }
+        formats
     }
 
     /// Returns the components, with that of the debugging symbols.

@@ -9,11 +9,13 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::compression::Compression;
 use super::entries::Entries;
 use super::generations::{Cause, Changed, PoolFiles, Reason};
-use super::index::{Built, Change, Published, Sum};
+use super::index::{Built, Change, Published, Sum, Workplace};
 use super::release::{IndexPath, Kind, Listed, Release};
 use super::stanza::Stanza;
+use super::table::Table;
 use super::{Archive, ArchiveError, SuiteSpec};
 use crate::durable::{self, NewFile};
 use crate::names::{PackageName, Suite};
@@ -22,14 +24,16 @@ use crate::states::BuildPlan;
 
 /// What should become of a suite.
 #[derive(Debug)]
-pub(super) struct Replacement<'a> {
-    pub(super) scope: Scope<'a>,
+pub(super) struct Replacement {
+    pub(super) scope: Scope,
     /// The entries that come.
     pub(super) entries: Entries,
     /// Files that are not in the pool yet.
     pub(super) files: Vec<NewFile>,
-    /// Their paths, and those of files that are there already.
-    pub(super) paths: Vec<String>,
+    /// Their paths, and those of files that are there already, with the source package that each is of.
+    pub(super) paths: BTreeMap<String, PackageName>,
+    /// Directories of the pool whose names are not synced.
+    pub(super) directories: BTreeSet<PathBuf>,
     /// Why, and what changes, for the record.
     pub(super) reason: Reason,
 }
@@ -44,9 +48,9 @@ pub(super) fn reason(plan: &BuildPlan, held: &Entries) -> Reason {
 
 /// What the entries of a replacement take the place of.
 #[derive(Debug)]
-pub(super) enum Scope<'a> {
-    /// The entries of a source package: these.
-    Source(&'a PackageName, Entries),
+pub(super) enum Scope {
+    /// The entries of these source packages: those.
+    Sources(BTreeSet<PackageName>, Entries),
     /// All of those indices that there are entries for.
     Indices,
 }
@@ -88,12 +92,15 @@ impl Archive {
         Ok(entries)
     }
 
-    /// Replaces what a suite serves of a source package, and returns the new generation. The caller holds the lock.
+    /// Replaces what a suite serves of some source packages, and returns the new generation. The caller holds the
+    /// lock.
     pub(super) fn switch(
         &self,
         current: &Current<'_>,
-        replacement: Replacement<'_>,
+        replacement: Replacement,
     ) -> Result<Option<Generation>, ArchiveError> {
+        // The signer starts while the indices are made: that takes it as long.
+        let signing = self.signer.begin()?;
         let suite = current.suite;
         let built = self.build(current, &replacement)?;
         let directory = self.suite_directory(&suite.suite);
@@ -101,26 +108,46 @@ impl Archive {
         let now = Timestamp::now();
         let release = Release::next(suite, current.release.as_ref(), now, listed).valid_for(self.valid_for);
         let text = release.to_text();
-        let signed = self.signer.sign(&text)?;
 
         let files = record(&replacement);
         let mut first = replacement.files;
-        first.push(self.records.stage(&suite.suite, &release, &signed.inline, replacement.reason, files)?);
         let mut links: Vec<(PathBuf, PathBuf)> = Vec::new();
-        for (path, index) in &built {
-            for (ending, sum, bytes) in [(".gz", &index.gz_sum, &index.gz), (".xz", &index.xz_sum, &index.xz)]
-            {
-                let file = Listed { path: format!("{path}{ending}"), sum: sum.clone() };
-                let by_hash = directory.join(file.by_hash());
-                first.push(stage(&by_hash, bytes)?);
-                links.push((by_hash, directory.join(&file.path)));
+        let mut tables: Vec<(String, Arc<Table>)> = Vec::new();
+        let have_moved = built.values().any(|it| it.has_moved);
+        for (path, index) in built {
+            tables.extend(index.table_name().map(str::to_owned).zip(Some(Arc::new(index.table))));
+            for mut built in index.files {
+                let ending = built.compression.ending();
+                let file = Listed { path: format!("{path}{ending}"), sum: built.sum };
+                built.file.set_name(file.sum.sha256.as_ref());
+                first.push(built.file);
+                links.push((directory.join(file.by_hash()), directory.join(&file.path)));
             }
-            first.push(stage(&self.table_path(&index.gz_sum.sha256), index.table.to_text().as_bytes())?);
         }
+        let signed = std::thread::scope(|scope| {
+            let signed = scope.spawn(|| {
+                let _span = tracing::debug_span!("sign").entered();
+                signing.finish(&text)
+            });
+            let synced = tracing::debug_span!("sync").in_scope(|| {
+                durable::sync_directories(&replacement.directories)?;
+                durable::sync_all(&mut first)
+            });
+            let signed = signed.join().unwrap_or_else(|e| std::panic::resume_unwind(e))?;
+            for (name, table) in &tables {
+                durable::note(&self.table_path(name), &table.to_bytes())?;
+            }
+            synced.map(|()| signed).map_err(ArchiveError::from)
+        })?;
+        first.push(self.records.stage(&suite.suite, &release, &signed.inline, replacement.reason, files)?);
         self.commit_release(&suite.suite, &text, &signed, first, &links)?;
 
-        for index in built.into_values() {
-            self.remember(&index.gz_sum.sha256, &Arc::new(index.table));
+        for (name, table) in tables {
+            self.remember(&name, &table);
+        }
+        if have_moved && let Err(error) = self.stores.remove_unused(&self.state.join("tables")) {
+            let error: &dyn std::error::Error = &error;
+            tracing::warn!(error, "private files that nothing needs were not removed");
         }
         self.settle(&suite.suite, &release);
         Ok(release.generation)
@@ -130,29 +157,40 @@ impl Archive {
     fn build(
         &self,
         current: &Current<'_>,
-        replacement: &Replacement<'_>,
+        replacement: &Replacement,
     ) -> Result<BTreeMap<IndexPath, Built>, ArchiveError> {
         let Replacement { scope, entries, .. } = replacement;
-        let release = current.release.as_ref();
+        let (release, formats) = (current.release.as_ref(), current.suite.formats());
         let changes = |path: &&IndexPath| {
-            let is_new = release.is_none_or(|it| it.index(path, "").is_none());
+            let is_new = release.is_none_or(|it| it.index(path, "").is_none() || it.formats(path) != formats);
             is_new
                 || match scope {
-                    Scope::Source(_, held) => held.get(path) != entries.get(path),
+                    Scope::Sources(_, held) => held.get(path) != entries.get(path),
                     Scope::Indices => entries.contains_key(path),
                 }
         };
+        let formats: Vec<Compression> = formats.iter().copied().collect();
         let one = |path: &IndexPath| {
-            let insert = entries.get(path).map(Vec::as_slice).unwrap_or_default();
-            let (old, source) = match (scope, release) {
-                (Scope::Source(source, _), Some(release)) => {
-                    (self.published(&current.suite.suite, release, path)?, Some(source.as_str()))
-                }
-                _ => (Published::default(), None),
+            let insert = entries.get(path).map(Vec::as_slice);
+            let published = || match release {
+                Some(release) => self.published(&current.suite.suite, release, path),
+                None => Ok(Published::empty(path.layout())),
             };
-            let built = old.rebuild(Change { source, insert });
-            built.map_err(|e| ArchiveError::damaged(&self.suite_directory(&current.suite.suite), e))
+            let (old, change) = match (scope, insert) {
+                (Scope::Sources(sources, _), insert) => {
+                    let sources = sources.iter().map(PackageName::as_str);
+                    (published()?, Change::new(sources, insert.unwrap_or_default()))
+                }
+                (Scope::Indices, Some(all)) => (Published::empty(path.layout()), Change::new([], all)),
+                (Scope::Indices, None) => (published()?, Change::default()),
+            };
+            let place = Listed { path: path.to_string(), sum: Sum::of(b"") };
+            let place = self.suite_directory(&current.suite.suite).join(place.by_hash());
+            let directory = place.parent().unwrap_or(&place);
+            durable::create_directory(directory)?;
+            old.rebuild(&change, Workplace { directory, formats: &formats, stores: &self.stores })
         };
+        let _span = tracing::debug_span!("build").entered();
         std::thread::scope(|scope| {
             let one = &one;
             let paths: BTreeSet<&IndexPath> = current.paths.iter().chain(entries.keys()).collect();
@@ -177,11 +215,13 @@ impl Archive {
 }
 
 /// Returns the files that a publication takes the place of, and those that it is about to add.
-fn record(replacement: &Replacement<'_>) -> (PoolFiles, PoolFiles) {
-    let Scope::Source(source, held) = &replacement.scope else { return (PoolFiles::new(), PoolFiles::new()) };
-    let of_source = |path: String| (path, source.to_string());
-    let before = held.values().flatten().flat_map(Stanza::files).map(|it| of_source(it.path));
-    (before.collect(), replacement.paths.iter().cloned().map(of_source).collect())
+fn record(replacement: &Replacement) -> (PoolFiles, PoolFiles) {
+    let Scope::Sources(_, held) = &replacement.scope else { return (PoolFiles::new(), PoolFiles::new()) };
+    let mut before = PoolFiles::new();
+    for stanza in held.values().flatten() {
+        before.extend(stanza.files().into_iter().map(|it| (it.path, stanza.key.source().to_owned())));
+    }
+    (before, replacement.paths.iter().map(|(path, source)| (path.clone(), source.to_string())).collect())
 }
 
 /// Returns the files of the next `Release`: those of the new indices, and of the others as they were.
@@ -189,16 +229,13 @@ fn list(current: &Current<'_>, built: &BTreeMap<IndexPath, Built>) -> Vec<Listed
     let mut listed = Vec::new();
     let paths: BTreeSet<&IndexPath> = current.paths.iter().chain(built.keys()).collect();
     for path in paths {
-        let sum = |ending: &str| -> Option<Sum> {
-            match (built.get(path), ending) {
-                (Some(index), "") => Some(index.text.clone()),
-                (Some(index), ".gz") => Some(index.gz_sum.clone()),
-                (Some(index), _) => Some(index.xz_sum.clone()),
-                (None, ending) => current.release.as_ref()?.index(path, ending).map(|it| it.sum.clone()),
-            }
-        };
-        for ending in ["", ".gz", ".xz"] {
-            listed.extend(sum(ending).map(|sum| Listed { path: format!("{path}{ending}"), sum }));
+        for ending in std::iter::once("").chain(Compression::ALL.map(Compression::ending)) {
+            let sum = match built.get(path) {
+                Some(index) => index.sum(ending),
+                None => current.release.as_ref().and_then(|it| it.index(path, ending)).map(|it| &it.sum),
+            };
+            let file = |sum: &Sum| Listed { path: format!("{path}{ending}"), sum: sum.clone() };
+            listed.extend(sum.map(file));
         }
     }
     listed

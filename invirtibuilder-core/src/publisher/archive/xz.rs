@@ -7,21 +7,14 @@ use std::io::{self, Write};
 use flate2::Crc;
 use liblzma::stream::{Check, Filters, LzmaOptions, Stream};
 
+use super::compression::Encoded;
+
 /// Magic bytes and stream flags: CRC64 in each block.
 const HEADER_MAGIC: &[u8] = &[0xFD, b'7', b'z', b'X', b'Z', 0];
 const FLAGS: &[u8] = &[0, 4];
 const FOOTER_MAGIC: &[u8] = b"YZ";
 /// The bytes of a stream's header, and of its footer.
 pub(super) const HEADER_LENGTH: usize = 12;
-
-/// A compressed block.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Encoded {
-    /// The block with its header, padding and check.
-    pub(super) bytes: Vec<u8>,
-    /// Its size without padding, as the stream's index wants it.
-    pub(super) unpadded: u64,
-}
 
 /// Compresses a block.
 pub(super) fn encode_block(text: &[u8]) -> io::Result<Encoded> {

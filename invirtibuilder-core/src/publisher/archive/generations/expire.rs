@@ -273,8 +273,10 @@ impl Archive {
             if !expired.is_empty() {
                 durable::sync_directory(&self.state.join("generations").join(suite.as_str()))?;
             }
-            for number in expired.drain(..) {
-                derived::remove_directory(&self.snapshot_directory(suite, Generation::new(number)))?;
+            expired.clear();
+            // Among them are those of a run that was interrupted.
+            for number in records.gone.keys() {
+                derived::remove_directory(&self.snapshot_directory(suite, Generation::new(*number)))?;
             }
         }
         let tables = gone.iter().filter_map(|it| it.strip_prefix("dists/")?.rsplit('/').next());
