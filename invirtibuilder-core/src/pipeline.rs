@@ -1,8 +1,8 @@
 //! The only place that knows the order of the stages.
 //!
 //! Before the checkpoint nothing outside the job's workspace is touched, and a job may be thrown away or begun
-//! again. After it everything is idempotent and only rolls forward. There is no undo and no separate recovery: a
-//! new job and one that a crash interrupted take the same path, the second from its checkpoint on.
+//! again. After it everything is idempotent and only rolls forward. There is no separate recovery: a new job and one
+//! that a crash interrupted take the same path, the second from its checkpoint on. Undo is a publication of its own.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
