@@ -52,7 +52,8 @@ fn ended() -> Ended {
 }
 
 fn failed() -> Event {
-    Event { version: Some("1:2.0~rc1".parse().unwrap()), ..Event::ended(&ended()) }
+    let audit = crate::audit::Head { seq: 17, hash: "ab".repeat(32) };
+    Event { version: Some("1:2.0~rc1".parse().unwrap()), audit: Some(audit), ..Event::ended(&ended()) }
 }
 
 #[test]
@@ -62,8 +63,10 @@ fn hooks_get_the_facts_as_environment_and_as_json() {
     let results = world.hooks.clone().env("EXTRA", "more").run(&failed());
     let lines: Vec<&str> = results[0].output.lines().collect();
     assert_eq!(
-        lines[..8],
+        lines[..10],
         [
+            format!("INVIRTIBUILDER_AUDIT_HEAD=17:{}", "ab".repeat(32)).as_str(),
+            "INVIRTIBUILDER_AUDIT_SEQ=17",
             "INVIRTIBUILDER_COMMIT=3f3f3f3f3f3f3f3f3f3f3f3f3f3f3f3f3f3f3f3f",
             "INVIRTIBUILDER_EVENT=failed",
             "INVIRTIBUILDER_JOB=20261123101500_k3x9ab",
@@ -74,13 +77,14 @@ fn hooks_get_the_facts_as_environment_and_as_json() {
             "INVIRTIBUILDER_VERSION=1:2.0~rc1",
         ]
     );
-    let json: serde_json::Value = serde_json::from_str(lines[8]).unwrap();
+    let json: serde_json::Value = serde_json::from_str(lines[10]).unwrap();
     assert_eq!(json["event"], "failed");
     assert_eq!(json["time"], "2026-11-23T10:16:00Z");
     assert_eq!(json["principal"], "alice $(id) 'x' \"y\"@EXAMPLE.ORG");
     assert_eq!(json["result"]["stage"], "build");
     assert_eq!(json["result"]["causes"][0], "hello 1.0 does not build: exit status 2");
-    assert_eq!(lines[9], "more");
+    assert_eq!(json["audit"]["seq"], 17);
+    assert_eq!(lines[11], "more");
     assert!(results[0].problem.is_none());
 }
 
