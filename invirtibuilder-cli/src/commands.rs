@@ -17,6 +17,7 @@ mod may;
 mod pocket;
 mod repo;
 mod retry;
+mod room;
 mod show;
 mod status;
 mod submit;
@@ -50,10 +51,13 @@ pub(crate) enum Command {
     Audit(audit::Command),
     #[command(subcommand, hide = true)]
     GitHook(git_hook::Command),
+    #[command(subcommand, hide = true)]
+    Room(room::Command),
 }
 
-pub(crate) fn run(command: Command, context: &Context) -> Answer {
-    match command {
+/// Runs a command and returns its exit status.
+pub(crate) fn run(command: Command, context: &Context) -> Result<u8, Failure> {
+    let exit = match command {
         Command::Init(arguments) => init::run(arguments, context),
         Command::Check(arguments) => check::run(&arguments, context),
         Command::Repo(command) => repo::run(command, context),
@@ -71,5 +75,7 @@ pub(crate) fn run(command: Command, context: &Context) -> Answer {
         Command::Archive(command) => archive::run(command, context),
         Command::Audit(command) => audit::run(command, context),
         Command::GitHook(command) => git_hook::run(command, context),
-    }
+        Command::Room(command) => return room::run(command),
+    };
+    Ok(exit?.code())
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use invirtibuilder_core::config::{Config, ConfigError, Host, HostError};
 use invirtibuilder_core::durable::DurableError;
-use invirtibuilder_core::error::causes;
+use invirtibuilder_core::error::{BoxError, causes};
 use invirtibuilder_core::names::{JobId, NameError, Principal};
 use invirtibuilder_core::process::Command;
 use invirtibuilder_core::site::{Exit, InitError, Site, SiteError};
@@ -27,6 +27,8 @@ pub(crate) enum Failure {
     Durable(DurableError),
     /// Standard output, or a file, could not be written or read.
     Io(io::Error),
+    /// A room could not be made.
+    Room(BoxError),
     /// The words of the command are wrong.
     Usage(String),
     /// The caller may not do this.
@@ -51,7 +53,8 @@ failure_from!(
     Init(InitError),
     Host(HostError),
     Durable(DurableError),
-    Io(io::Error)
+    Io(io::Error),
+    Room(BoxError)
 );
 
 impl From<NameError> for Failure {
@@ -69,7 +72,7 @@ impl Failure {
             Self::Config(_) | Self::Usage(_) => Exit::Usage,
             Self::NotPermitted(_) => Exit::NotPermitted,
             Self::NotFound(_) => Exit::NotFound,
-            Self::Host(_) | Self::Durable(_) | Self::Io(_) => Exit::Internal,
+            Self::Host(_) | Self::Durable(_) | Self::Io(_) | Self::Room(_) => Exit::Internal,
         }
     }
 
@@ -85,6 +88,7 @@ impl Failure {
             Self::Init(error) => causes(error),
             Self::Host(error) => causes(error),
             Self::Durable(error) => causes(error),
+            Self::Room(error) => causes(&**error),
             // A reader that has seen enough, such as `head`, is no error.
             Self::Io(error) if error.kind() == io::ErrorKind::BrokenPipe => Vec::new(),
             Self::Io(error) => causes(error),

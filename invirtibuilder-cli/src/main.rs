@@ -72,7 +72,7 @@ fn main() -> ExitCode {
     start_logging(arguments.verbose);
     let context = Context::new(arguments.config, arguments.json);
     match commands::run(arguments.command, &context) {
-        Ok(exit) => ExitCode::from(exit.code()),
+        Ok(code) => ExitCode::from(code),
         Err(failure) => {
             failure.show();
             ExitCode::from(failure.exit().code())

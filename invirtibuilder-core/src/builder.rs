@@ -2,6 +2,9 @@
 
 pub mod account;
 pub mod base;
+pub mod limits;
+pub mod overlay;
+mod results;
 pub mod sbuild;
 pub mod scratch;
 pub mod walls;
@@ -11,8 +14,9 @@ use std::fmt::Debug;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use crate::error::BuildError;
+use crate::error::{BoxError, BuildError};
 use crate::names::{Architecture, BaseName, PackageName};
+use crate::process::Command;
 use crate::states::SourcePackage;
 use crate::stop::Interrupt;
 
@@ -58,4 +62,10 @@ pub struct Target {
     pub with_all: bool,
     /// The distribution to build in.
     pub base: BaseName,
+}
+
+/// Returns the architecture of this machine's packages.
+fn host_architecture() -> Result<Architecture, BoxError> {
+    let output = Command::new("dpkg").arg("--print-architecture").run()?;
+    Ok(String::from_utf8_lossy(&output).trim().parse()?)
 }

@@ -122,12 +122,32 @@ pub struct Base {
 /// How packages are built.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Builder {
+    /// What it is done by.
+    pub backend: BuildBackend,
     /// The user of the operating system who builds; `None` for the one who runs the worker.
     pub user: Option<String>,
     /// What one build may use.
     pub limits: Limits,
+    /// How many bytes one build may write; `None` for as many as there are.
+    pub disk: Option<u64>,
+    /// How many bytes of memory one build may have; `None` for as many as there are.
+    pub memory: Option<u64>,
+    /// How many processes one build may have; `None` for the backend's default.
+    pub processes: Option<u64>,
     /// How many bytes the results of one job may have together.
     pub results: u64,
+}
+
+/// What packages are built by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BuildBackend {
+    /// sbuild, in its `unshare` mode.
+    Sbuild,
+    /// Rooms of our own.
+    Overlay {
+        /// How many bytes the layers with build dependencies may take; `None` for the default.
+        layers: Option<u64>,
+    },
 }
 
 /// Who writes the indices of the archive.

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::RenameFlags;
 
 pub mod derived;
+pub mod group;
 mod lock;
 pub mod scratch;
 mod syncing;

@@ -7,7 +7,7 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -185,6 +185,38 @@ impl Command {
         interrupt: &dyn Interrupt,
     ) -> Result<ExitStatus, ProcessError> {
         self.start(log, false, interrupt).map(|it| it.0)
+    }
+
+    /// Runs it to its end with this process's own standard output and standard error, and returns its exit status,
+    /// whatever that is. Meanwhile every orphan is reaped that this process inherits, as the first process of a PID
+    /// namespace does (`pid_namespaces(7)`). No limit applies.
+    ///
+    /// # Errors
+    /// It could not be started.
+    pub fn run_attached(mut self) -> Result<ExitStatus, ProcessError> {
+        let program = self.program.clone();
+        let child = self.inner.spawn().map_err(|e| self.spawn_error(e))?;
+        let pid = rustix::process::Pid::from_child(&child);
+        loop {
+            match rustix::process::wait(rustix::process::WaitOptions::empty()) {
+                Ok(Some((ended, status))) if ended == pid => {
+                    return Ok(ExitStatus::from_raw(status.as_raw()));
+                }
+                Ok(_) | Err(rustix::io::Errno::INTR) => (),
+                Err(e) => return Err(ProcessError::Io { program, source: e.into() }),
+            }
+        }
+    }
+
+    /// Becomes it: this process ends here, and the program goes on in its place, with the same standard streams.
+    ///
+    /// # Errors
+    /// It could not be started. If it was, this does not return.
+    #[must_use]
+    pub fn exec(mut self) -> ProcessError {
+        self.inner.stdin(Stdio::inherit());
+        let error = self.inner.exec();
+        self.spawn_error(error)
     }
 
     fn start(

@@ -10,6 +10,7 @@
 )]
 
 pub mod apt;
+pub mod builds;
 pub mod debs;
 pub mod hostile;
 pub mod keys;

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -21,20 +21,15 @@ use invirtibuilder_core::conformance::builder as contract;
 use invirtibuilder_core::control::Changes;
 use invirtibuilder_core::error::{BuildError, causes};
 use invirtibuilder_core::finding::Level;
-use invirtibuilder_core::job::{Job, Request};
-use invirtibuilder_core::memory::files::commit_id;
-use invirtibuilder_core::names::{Architecture, BaseName};
-use invirtibuilder_core::policy::{PocketSpec, Policy};
-use invirtibuilder_core::states::{BuildPlan, SourcePackage};
+use invirtibuilder_core::names::BaseName;
+use invirtibuilder_core::policy::Trust;
+use invirtibuilder_core::states::SourcePackage;
 use invirtibuilder_core::stop::{Never, Stop};
+use invirtibuilder_tests::builds::{
+    BASE, DEBHELPER, GOOD, StopAt, assert_nothing_is_left, host, plan, source, target,
+};
+use invirtibuilder_tests::programs::runs;
 use invirtibuilder_tests::sites::shared_bases;
-
-const BASE: &str = "bookworm";
-
-/// What `debian/rules` of a package that builds says.
-const GOOD: &str = "#!/usr/bin/make -f\n%:\n\tdh $@\n";
-
-const DEBHELPER: &str = "debhelper-compat (= 13)";
 
 /// A directory for one test, a builder with its own scratch, and the base that all tests share.
 struct World {
@@ -73,32 +68,8 @@ impl World {
         SbuildBuilder::new(self.config())
     }
 
-    /// Makes a source package of a package for `all` and one for `any`.
     fn source(&self, name: &str, rules: &str, build_depends: &str) -> SourcePackage {
-        let tree = self.path("tree").join(format!("{name}-1.0"));
-        fs::create_dir_all(tree.join("debian/source")).unwrap();
-        let control = format!(
-            "Source: {name}\nMaintainer: Nobody <nobody@example.org>\nSection: misc\nPriority: optional\nStandards-Version: 4.6.2\nBuild-Depends: {build_depends}\nRules-Requires-Root: no\n\nPackage: {name}\nArchitecture: any\nDescription: made for a test\n\nPackage: {name}-data\nArchitecture: all\nDescription: made for a test\n"
-        );
-        let changelog = format!(
-            "{name} (1.0) {BASE}; urgency=medium\n\n  * Made for a test.\n\n -- Nobody <nobody@example.org>  Mon, 23 Nov 2026 08:00:00 +0000\n"
-        );
-        let files = [
-            ("control", control.as_str()),
-            ("changelog", &changelog),
-            ("rules", rules),
-            ("source/format", "3.0 (native)\n"),
-        ];
-        for (file, content) in files {
-            fs::write(tree.join("debian").join(file), content).unwrap();
-        }
-        fs::set_permissions(tree.join("debian/rules"), fs::Permissions::from_mode(0o755)).unwrap();
-        let output = self.path(&format!("source-{name}"));
-        fs::create_dir(&output).unwrap();
-        let made = Command::new("dpkg-source").arg("-b").arg("--").arg(&tree).current_dir(&output).output();
-        let made = made.unwrap();
-        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-        SourcePackage::for_tests(plan(name), &output.join(format!("{name}_1.0.dsc"))).unwrap()
+        source(self.directory.path(), plan(name, "prod", Trust::Full), rules, build_depends)
     }
 
     /// Makes a package whose `debian/rules` does this where it would be compiled.
@@ -115,68 +86,7 @@ impl World {
     }
 
     fn assert_nothing_is_left(&self) {
-        let scratch = fs::read_dir(self.path("scratch")).unwrap().map(|it| it.unwrap().file_name());
-        let left: Vec<_> = scratch.filter(|it| it != "register.lock").collect();
-        assert!(left.is_empty(), "left in scratch: {left:?}");
-    }
-}
-
-fn host() -> Architecture {
-    let output = Command::new("dpkg").arg("--print-architecture").output().unwrap();
-    String::from_utf8(output.stdout).unwrap().trim().parse().unwrap()
-}
-
-fn target() -> Target {
-    Target { architecture: host(), with_all: true, base: BASE.parse().unwrap() }
-}
-
-fn plan(name: &str) -> BuildPlan {
-    let pocket = PocketSpec {
-        name: "prod".parse().unwrap(),
-        branch: "prod".parse().unwrap(),
-        suite: "stable".parse().unwrap(),
-        components: vec!["main".parse().unwrap()],
-        architectures: vec![host()],
-        base: BASE.parse().unwrap(),
-        policy: Policy::default(),
-    };
-    let request = Request {
-        pocket: pocket.name.clone(),
-        package: name.parse().unwrap(),
-        commit: commit_id(name),
-        principal: "alice@EXAMPLE.ORG".parse().unwrap(),
-    };
-    let job = Job { id: "20261123080000_abc123".parse().unwrap(), request, given_back: None };
-    BuildPlan::for_tests(job, pocket, "1.0".parse().unwrap(), None)
-}
-
-/// Returns whether a process runs that has this argument.
-fn runs(argument: &str) -> bool {
-    let processes = fs::read_dir("/proc").unwrap().filter_map(Result::ok);
-    let mut command_lines = processes.filter_map(|it| fs::read(it.path().join("cmdline")).ok());
-    command_lines.any(|it| it.split(|byte| *byte == 0).any(|word| word == argument.as_bytes()))
-}
-
-/// A log that asks to stop when a text appears in it.
-struct StopAt {
-    text: &'static str,
-    seen: Vec<u8>,
-    stop: Stop,
-    at: Option<Instant>,
-}
-
-impl Write for StopAt {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.seen.extend_from_slice(bytes);
-        if self.at.is_none() && String::from_utf8_lossy(&self.seen).contains(self.text) {
-            self.stop.set();
-            self.at = Some(Instant::now());
-        }
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
+        assert_nothing_is_left(&self.path("scratch"));
     }
 }
 
@@ -234,7 +144,7 @@ fn an_interrupt_ends_a_build_that_hangs_with_all_that_it_started() {
     );
     fs::create_dir(world.path("into")).unwrap();
     let stop = Stop::new().unwrap();
-    let mut log = StopAt { text: "\nnow it hangs", seen: Vec::new(), stop: stop.clone(), at: None };
+    let mut log = StopAt::new("\nnow it hangs", &stop);
     let result = world.builder().build(&source, &target(), &world.path("into"), &mut log, &stop);
     let text = String::from_utf8_lossy(&log.seen);
     assert!(matches!(result, Err(BuildError::Interrupted)), "{result:?}\n{text}");

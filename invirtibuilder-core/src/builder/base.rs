@@ -26,7 +26,8 @@ mod tail;
 mod tarball;
 
 use mirror::Sources;
-use tail::Tail;
+pub(super) use mirror::proxy;
+pub(super) use tail::Tail;
 
 /// How old a base may become by default before it is made anew: seven days.
 pub const REFRESH: Duration = Duration::from_secs(7 * 24 * 3600);

@@ -15,59 +15,32 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::durable;
 use crate::error::{BoxError, BuildError};
 use crate::names::{Architecture, BaseName, PackageName};
-use crate::pipeline::MAX_RESULTS;
 use crate::process::{self, Command, ProcessError};
 use crate::states::SourcePackage;
 use crate::stop::Interrupt;
 
 use super::account::Account;
 use super::base::{Base, BaseError, BaseSpec, Bases};
+use super::results::{self, Refused};
 use super::scratch::{Entry, Part, Scratch};
 use super::walls::Walls;
-use super::{Builder, Target};
+use super::{Builder, Target, host_architecture};
 
 mod checks;
 mod perl;
-pub(super) mod results;
 
+pub(in crate::builder) use checks::check_base;
 pub(crate) use checks::program;
-use results::Refused;
 
 /// The account that builds run as when this process is root and nothing else is configured.
 pub const ACCOUNT: &str = "invirtibuilder-build";
 
-/// What a build may use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BuildLimits {
-    /// Time from its start.
-    pub time: Duration,
-    /// Time without a byte of output.
-    pub silence: Duration,
-    /// Bytes of log.
-    pub log: u64,
-    /// Processes of all builds of the account together.
-    pub processes: u64,
-    /// Bytes of what one run leaves, all files together.
-    pub results: u64,
-}
-
-impl Default for BuildLimits {
-    /// Two hours, 20 minutes, 64 MiB, 2,000 processes and 4 GiB.
-    fn default() -> Self {
-        Self {
-            time: Duration::from_secs(2 * 3600),
-            silence: Duration::from_secs(20 * 60),
-            log: 64 << 20,
-            processes: 2000,
-            results: MAX_RESULTS,
-        }
-    }
-}
+pub use super::limits::BuildLimits;
 
 /// What an [`SbuildBuilder`] is made from.
 #[derive(Clone, Debug)]
@@ -274,12 +247,6 @@ impl Run<'_> {
             self.walls.account().name()
         )
     }
-}
-
-/// Returns the architecture of this machine's packages.
-fn host_architecture() -> Result<Architecture, BoxError> {
-    let output = Command::new("dpkg").arg("--print-architecture").run()?;
-    Ok(String::from_utf8_lossy(&output).trim().parse()?)
 }
 
 fn backend(e: impl Into<BoxError>) -> BuildError {

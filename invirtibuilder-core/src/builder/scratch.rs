@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 
 use super::walls::Walls;
 use crate::control::hex;
-use crate::durable::{self, DurableError, Lock};
+use crate::durable::scratch as throw_away;
+use crate::durable::{self, Lock};
 use crate::error::BoxError;
 
 /// The file whose lock is held while entries are made or leftovers removed.
@@ -85,17 +86,15 @@ impl Scratch {
             }
         };
         let entry = Entry { path: path.clone(), walls: walls.clone(), lock: Some(lock) };
-        durable::create_directory(&path)?;
+        // Only who knows the name needs to get through.
+        throw_away::create_directory(&path, 0o711)?;
         for part in [Part::Input, Part::Output, Part::Home, Part::Chroots] {
             let directory = entry.part(part);
-            durable::create_directory(&directory)?;
-            durable::set_mode(&directory, 0o755)?;
+            throw_away::create_directory(&directory, 0o755)?;
             if walls.account().is_other() && part != Part::Input {
                 durable::give_to(&directory, walls.account().user(), walls.account().group())?;
             }
         }
-        // Only who knows the name needs to get through.
-        durable::set_mode(&path, 0o711)?;
         Ok(entry)
     }
 
@@ -158,6 +157,12 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// Returns its name, which no other run has.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.path.file_name().and_then(OsStr::to_str).unwrap_or_default()
+    }
+
     /// Returns the path of a part.
     #[must_use]
     pub fn part(&self, part: Part) -> PathBuf {
@@ -179,18 +184,18 @@ impl Entry {
 
     fn clear(&mut self) -> Result<(), BoxError> {
         let Some(lock) = self.lock.take() else { return Ok(()) };
-        // What subordinate ids own, only the walls can remove when this process is not root. They may not remove
-        // the parts themselves, whose parent is not theirs.
+        // What subordinate ids own, only the walls can remove when this process is not root.
         for part in [Part::Output, Part::Home, Part::Chroots] {
             let content = self.part(part);
             if content.exists()
+                && !self.walls.account().is_other()
                 && let Err(e) = self.walls.remove(&content)
             {
                 tracing::debug!(error = %e, "the account leaves the rest to its caller");
             }
         }
-        durable::remove_directory(&self.path)?;
-        remove_lock(&self.path)?;
+        throw_away::remove_directory(&self.path)?;
+        throw_away::remove_file(&lock_of(&self.path))?;
         drop(lock);
         Ok(())
     }
@@ -202,10 +207,6 @@ impl Drop for Entry {
             tracing::warn!(path = %self.path.display(), error = %e, "cannot remove what a build left");
         }
     }
-}
-
-fn remove_lock(entry: &Path) -> Result<(), DurableError> {
-    durable::remove_file(&lock_of(entry))
 }
 
 #[cfg(test)]

@@ -1,13 +1,16 @@
 //! The namespaces that everything of a build runs in: an account without privilege, its subordinate ids, and a
 //! PID namespace with which every process of the build dies.
 //!
-//! Never decides what runs in them. They keep the host's network: sbuild needs it to install build dependencies,
-//! and runs the build itself in a network namespace of its own that has only a loopback interface.
+//! Never decides what runs in them. [`Walls::command`] keeps the host's network: sbuild needs it to install build
+//! dependencies, and runs the build itself in a network namespace of its own that has only a loopback interface.
+//! What the overlay builder runs of packages is in [`Walls::room`], which has none.
 
 use std::ffi::OsStr;
+use std::fs::File;
 use std::path::Path;
 
 use super::account::{Account, SUBORDINATES};
+use super::limits::Group;
 use crate::process::{Command, ProcessError};
 
 /// The walls around the builds of one account.
@@ -15,6 +18,8 @@ use crate::process::{Command, ProcessError};
 pub struct Walls {
     account: Account,
     processes: u64,
+    memory: Option<u64>,
+    file: Option<u64>,
 }
 
 impl Walls {
@@ -22,7 +27,19 @@ impl Walls {
     /// (`RLIMIT_NPROC`, setrlimit(2)).
     #[must_use]
     pub fn new(account: Account, processes: u64) -> Self {
-        Self { account, processes }
+        Self { account, processes, memory: None, file: None }
+    }
+
+    /// Bounds the bytes of memory of each process (`RLIMIT_AS`).
+    #[must_use]
+    pub fn with_memory(self, memory: Option<u64>) -> Self {
+        Self { memory, ..self }
+    }
+
+    /// Bounds the bytes of each file (`RLIMIT_FSIZE`).
+    #[must_use]
+    pub fn with_file(self, file: Option<u64>) -> Self {
+        Self { file, ..self }
     }
 
     /// Returns the account.
@@ -39,29 +56,65 @@ impl Walls {
     #[must_use]
     pub fn command(&self, home: &Path, program: impl AsRef<OsStr>) -> Command {
         let account = &self.account;
-        let mut command = Command::new("setpriv");
-        if account.is_other() {
-            command = command
-                .arg(format!("--reuid={}", account.user()))
-                .arg(format!("--regid={}", account.group()))
-                .arg("--init-groups");
-        }
-        let users = range(account.subordinate_users());
-        let groups = range(account.subordinate_groups());
-        command
-            .args(["--pdeathsig", "KILL", "--", "prlimit"])
-            .arg(format!("--nproc={}", self.processes))
-            .args(["--core=0", "--", "unshare", "--user"])
+        let (users, groups) = (account.subordinate_users(), account.subordinate_groups());
+        self.drop_privilege(Command::new("setpriv"))
             .arg(format!("--map-user={}", account.user()))
             .arg(format!("--map-group={}", account.group()))
-            .arg(format!("--map-users={users}"))
-            .arg(format!("--map-groups={groups}"))
+            .arg(format!("--map-users={}", range(users, users)))
+            .arg(format!("--map-groups={}", range(groups, groups)))
             .args(["--keep-caps", "--pid", "--fork", "--kill-child", "--mount", "--mount-proc", "--"])
             .arg(program)
             .env("HOME", home)
             .env("TMPDIR", home)
             .env("USER", account.name())
             .env("LOGNAME", account.name())
+    }
+
+    /// Begins a command of `helper`, a program that is passed on open, in thicker walls; its arguments follow.
+    ///
+    /// Inside, root is the first of the account's subordinate ids, and the account itself has the number behind the
+    /// last of them; besides what [`Walls::command`] has, there are an own network, IPC, UTS and cgroup namespace.
+    /// The process is in `group` before anything of this happens.
+    #[must_use]
+    pub(super) fn room(&self, helper: File, group: Option<&Group>) -> Command {
+        const HELPER: &str = "/proc/self/fd/0";
+        let account = &self.account;
+        let groups: Vec<_> = group.iter().flat_map(|it| it.directories()).collect();
+        let command = if groups.is_empty() {
+            Command::new("setpriv")
+        } else {
+            Command::new(HELPER).args(["room", "join"]).args(groups).args(["--", "setpriv"])
+        };
+        self.drop_privilege(command)
+            .arg(format!("--map-user={SUBORDINATES}"))
+            .arg(format!("--map-group={SUBORDINATES}"))
+            .arg(format!("--map-users={}", range(account.subordinate_users(), 0)))
+            .arg(format!("--map-groups={}", range(account.subordinate_groups(), 0)))
+            .args(["--keep-caps", "--setuid=0", "--setgid=0", "--pid", "--fork", "--kill-child"])
+            .args(["--mount", "--mount-proc", "--net", "--ipc", "--uts", "--cgroup", "--", HELPER])
+            .stdin(helper)
+    }
+
+    /// Adds what makes a program run as the account and die with this process, up to the ids of a user namespace.
+    fn drop_privilege(&self, mut command: Command) -> Command {
+        let account = &self.account;
+        if account.is_other() {
+            command = command
+                .arg(format!("--reuid={}", account.user()))
+                .arg(format!("--regid={}", account.group()))
+                .arg("--init-groups");
+        }
+        command = command
+            .args(["--pdeathsig", "KILL", "--", "prlimit"])
+            .arg(format!("--nproc={}", self.processes))
+            .arg("--core=0");
+        if let Some(memory) = self.memory {
+            command = command.arg(format!("--as={memory}"));
+        }
+        if let Some(file) = self.file {
+            command = command.arg(format!("--fsize={file}"));
+        }
+        command.args(["--", "unshare", "--user"])
     }
 
     /// Removes a file or directory that a build left, whoever of the account and its subordinates owns what.
@@ -81,7 +134,8 @@ impl Walls {
     }
 }
 
-/// Writes a range of ids that is mapped to itself: inside, outside, count.
-fn range(start: u32) -> String {
-    format!("{start},{start},{SUBORDINATES}")
+/// Writes a range of ids: outside, inside, count. The order of numbers with commas is the same in every version of
+/// unshare(1).
+fn range(outside: u32, inside: u32) -> String {
+    format!("{outside},{inside},{SUBORDINATES}")
 }

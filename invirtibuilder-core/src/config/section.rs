@@ -135,13 +135,6 @@ impl<'a> Section<'a> {
         self.entries.iter().map(|it| it.0.as_str()).collect()
     }
 
-    /// Refuses a key that the documentation promises for later.
-    pub(super) fn not_yet(&mut self, key: &'static str) {
-        if let Some(value) = self.value(key) {
-            value.place.report("it is not supported yet; remove it");
-        }
-    }
-
     /// Returns which of several backends is named; `None` if none is, or one that there is not.
     pub(super) fn backend_of(&mut self, names: &[&'static str]) -> Option<&'static str> {
         let value = self.value("backend")?;

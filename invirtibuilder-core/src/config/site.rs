@@ -10,7 +10,9 @@ use super::pockets::{Pocket, read_pockets};
 use super::section::{Place, Problems, Section, Value};
 use super::tree::Node;
 use super::units::{parse_duration, parse_size};
-use super::{Base, Builder, Config, DEFAULT_ROOT, Host, Paths, Publisher, PublisherBackend, Tagger};
+use super::{
+    Base, BuildBackend, Builder, Config, DEFAULT_ROOT, Host, Paths, Publisher, PublisherBackend, Tagger,
+};
 use crate::names::{BaseName, BranchName, Component};
 use crate::pipeline::MAX_RESULTS;
 use crate::policy::PocketSpec;
@@ -221,7 +223,13 @@ fn read_tag_prefix(build: &mut Section<'_>) -> String {
 }
 
 fn read_builder(mut section: Section<'_>) -> Builder {
-    section.backend("sbuild");
+    let is_overlay = section.backend_of(&["sbuild", "overlay"]) == Some("overlay");
+    let layers = if is_overlay {
+        section.value("layers").and_then(|it| it.place.take(parse_size(it.text()?)))
+    } else {
+        only_overlay(&mut section, "layers");
+        None
+    };
     let user = section.value("user").and_then(|value| {
         let text = value.text()?;
         let is_name = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
@@ -237,12 +245,42 @@ fn read_builder(mut section: Section<'_>) -> Builder {
     let silence = read_duration(&mut limits, "silence").unwrap_or(Duration::from_secs(20 * 60));
     let mut size = |key| limits.value(key).and_then(|it| it.place.take(parse_size(it.text()?)));
     let (log, results) = (size("log"), size("results").unwrap_or(MAX_RESULTS));
-    for key in ["disk", "memory", "processes"] {
-        limits.not_yet(key);
+    let (mut disk, mut memory, mut processes) = (None, None, None);
+    if is_overlay {
+        let mut size = |key| limits.value(key).and_then(|it| it.place.take(parse_size(it.text()?)));
+        (disk, memory) = (size("disk"), size("memory"));
+        processes = limits.value("processes").and_then(|it| read_count(&it));
+    } else {
+        for key in ["disk", "memory", "processes"] {
+            only_overlay(&mut limits, key);
+        }
     }
     limits.finish();
     section.finish();
-    Builder { user, limits: Limits { time, silence, output: log.unwrap_or(64 << 20) }, results }
+    let backend = if is_overlay { BuildBackend::Overlay { layers } } else { BuildBackend::Sbuild };
+    let limits = Limits { time, silence, output: log.unwrap_or(64 << 20) };
+    Builder { backend, user, limits, disk, memory, processes, results }
+}
+
+/// Refuses a key that only the overlay backend has.
+fn only_overlay(section: &mut Section<'_>, key: &'static str) {
+    if let Some(value) = section.value(key) {
+        value.place.report("sbuild does not support it; remove it, or write backend: overlay");
+    }
+}
+
+fn read_count(value: &Value<'_>) -> Option<u64> {
+    // A room alone has a few, and dpkg-buildpackage a few more.
+    const LEAST: u64 = 20;
+    let number = match value.node {
+        Node::Number(text) => text.parse().ok(),
+        _ => None,
+    };
+    if number.is_none_or(|it| it < LEAST) {
+        value.place.report(format!("it is not a number of processes; write one from {LEAST}, such as 2000"));
+        return None;
+    }
+    number
 }
 
 /// The keys that mean something to our own archive alone.

@@ -276,8 +276,6 @@ fn what_later_work_brings_is_refused_and_not_ignored() {
     for text in [
         with_pocket("      acl: [a@B]\n      build_against: [dev]\n"),
         with_top("queue: { backend: postgres }\n"),
-        with_top("builder: { backend: overlay }\n"),
-        with_top("builder: { limits: { memory: 4GiB } }\n"),
     ] {
         let error = refused(&text);
         assert!(error.len() == 1 && error[0].contains("not supported yet"), "{error:?}");
@@ -476,5 +474,24 @@ fn lists_may_be_in_lists_but_not_in_themselves() {
     assert_eq!(
         refused(&with_top("acls: { a: [b], b: [c], c: [a] }\n"))[0],
         "site.yaml:5: acls.a: it is in itself: a, which has b, which has c, which has a; take it out of one of them"
+    );
+}
+
+#[test]
+fn the_overlay_builder_has_limits_that_sbuild_does_not_have() {
+    let limits = "limits: { disk: 8GiB, memory: 4GiB, processes: 500 }";
+    let config = accepted(&with_top(&format!("builder: {{ backend: overlay, layers: 5GiB, {limits} }}\n")));
+    assert_eq!(config.builder.backend, BuildBackend::Overlay { layers: Some(5 << 30) });
+    let found = (config.builder.disk, config.builder.memory, config.builder.processes);
+    assert_eq!(found, (Some(8 << 30), Some(4 << 30), Some(500)));
+    let problems = refused(&with_top(&format!("builder: {{ layers: 5GiB, {limits} }}\n")));
+    assert_eq!(
+        problems.iter().filter(|it| it.contains("or write backend: overlay")).count(),
+        4,
+        "{problems:#?}"
+    );
+    assert!(
+        refused(&with_top("builder: { backend: overlay, limits: { processes: 2 } }\n"))[0]
+            .contains("from 20")
     );
 }

@@ -39,6 +39,24 @@ pub fn symlink(target: &Path, path: &Path) -> Result<()> {
     std::os::unix::fs::symlink(target, path).map_err(at("create the link", path))
 }
 
+/// Removes a directory with all that is in it. Does nothing if there is none.
+pub fn remove_directory(path: &Path) -> Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(at("remove the directory", path)(e)),
+        _ => Ok(()),
+    }
+}
+
+/// Removes a file.
+pub fn remove_file(path: &Path) -> Result<()> {
+    fs::remove_file(path).map_err(at("remove", path))
+}
+
+/// Gives a file of the same file system another name.
+pub fn link(from: &Path, path: &Path) -> Result<()> {
+    fs::hard_link(from, path).map_err(at("link", path))
+}
+
 /// Sets when a file, directory or link itself was last used and changed, in seconds since 1970.
 pub fn set_time(path: &Path, seconds: i64) -> Result<()> {
     let time = Timespec { tv_sec: seconds, tv_nsec: 0 };

@@ -34,7 +34,7 @@ pub fn check(config: &Config, file: &Path) -> Vec<Finding> {
     findings.extend(keys::check(config));
     findings.extend(access_lists(config));
     findings.extend(hooks(&paths.hooks));
-    findings.extend(parts::builder(config).check());
+    findings.extend(parts::check_builder(config));
     findings
 }
 

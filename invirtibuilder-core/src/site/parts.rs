@@ -6,14 +6,18 @@ use std::sync::Arc;
 use super::backend::Backend;
 use super::{Lists, Site, SiteError};
 use crate::audit::AuditLog;
+use crate::builder::Builder;
 use crate::builder::base::BaseSpec;
-use crate::builder::sbuild::{ACCOUNT, BuildLimits, SbuildBuilder, SbuildConfig};
-use crate::config::{self, Config, PublisherBackend};
+use crate::builder::limits::BuildLimits;
+use crate::builder::overlay::{LAYERS, OverlayBuilder, OverlayConfig};
+use crate::builder::sbuild::{ACCOUNT, SbuildBuilder, SbuildConfig};
+use crate::config::{self, BuildBackend, Config, PublisherBackend};
 use crate::durable;
 use crate::error::BoxError;
 use crate::exporter::native::{NativeExporter, TreeLimits};
+use crate::finding::Finding;
 use crate::hooks::Hooks;
-use crate::names::PocketName;
+use crate::names::{BaseName, PocketName};
 use crate::pipeline::Pipeline;
 use crate::pocket::Pocket;
 use crate::pocket::git::{GitSite, Tagger};
@@ -54,7 +58,7 @@ pub(super) fn open(config: Config) -> Result<Site, SiteError> {
         locks: PocketLocks::new(&config.paths.queue.join("rollbacks")),
         gate: Box::new(Lists(config.clone())),
         exporter: Box::new(NativeExporter::new(repositories, TreeLimits::default())),
-        builder: Box::new(builder(&config)),
+        builder: builder(&config),
         publisher: backend.publisher(),
         audit: Some(audit),
         announcer: Arc::<Hooks>::clone(&hooks),
@@ -146,7 +150,50 @@ fn keys(config: &Config) -> Result<&[SigningKey], BoxError> {
 }
 
 /// Returns the builder.
-pub(super) fn builder(config: &Config) -> SbuildBuilder {
+fn builder(config: &Config) -> Box<dyn Builder> {
+    match config.builder.backend {
+        BuildBackend::Sbuild => Box::new(sbuild(config)),
+        BuildBackend::Overlay { layers } => Box::new(overlay(config, layers)),
+    }
+}
+
+/// Checks that builds can work.
+pub(super) fn check_builder(config: &Config) -> Vec<Finding> {
+    match config.builder.backend {
+        BuildBackend::Sbuild => sbuild(config).check(),
+        BuildBackend::Overlay { layers } => overlay(config, layers).check(),
+    }
+}
+
+fn sbuild(config: &Config) -> SbuildBuilder {
+    SbuildBuilder::new(SbuildConfig {
+        bases: bases(config),
+        cache: config.paths.cache.join("bases"),
+        scratch: config.paths.scratch.clone(),
+        account: account(config),
+        limits: limits(config),
+    })
+}
+
+fn overlay(config: &Config, layers: Option<u64>) -> OverlayBuilder {
+    OverlayBuilder::new(OverlayConfig {
+        bases: bases(config),
+        cache: config.paths.cache.join("bases"),
+        store: config.paths.cache.join("overlay"),
+        scratch: config.paths.scratch.clone(),
+        account: account(config),
+        limits: limits(config),
+        layers: layers.unwrap_or(LAYERS),
+        // What this process runs, even if the file has been replaced since.
+        helper: "/proc/self/exe".into(),
+    })
+}
+
+fn account(config: &Config) -> String {
+    config.builder.user.clone().unwrap_or_else(|| ACCOUNT.to_owned())
+}
+
+fn bases(config: &Config) -> BTreeMap<BaseName, BaseSpec> {
     let bases = config.bases.iter().map(|(name, base)| {
         let spec = BaseSpec {
             mirror: base.mirror.clone(),
@@ -157,20 +204,20 @@ pub(super) fn builder(config: &Config) -> SbuildBuilder {
         };
         (name.clone(), spec)
     });
-    let limits = config.builder.limits;
-    SbuildBuilder::new(SbuildConfig {
-        bases: bases.collect(),
-        cache: config.paths.cache.join("bases"),
-        scratch: config.paths.scratch.clone(),
-        account: config.builder.user.clone().unwrap_or_else(|| ACCOUNT.to_owned()),
-        limits: BuildLimits {
-            time: limits.time,
-            silence: limits.silence,
-            log: limits.output,
-            results: config.builder.results,
-            ..BuildLimits::default()
-        },
-    })
+    bases.collect()
+}
+
+fn limits(config: &Config) -> BuildLimits {
+    let (builder, default) = (&config.builder, BuildLimits::default());
+    BuildLimits {
+        time: builder.limits.time,
+        silence: builder.limits.silence,
+        log: builder.limits.output,
+        processes: builder.processes.unwrap_or(default.processes),
+        disk: builder.disk,
+        memory: builder.memory,
+        results: builder.results,
+    }
 }
 
 /// Returns which pushes to the hosted repositories are let through.

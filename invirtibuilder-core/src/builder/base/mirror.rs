@@ -134,7 +134,7 @@ fn beside(mirror: &str, suite: &str) -> String {
 }
 
 /// Returns the proxy that this machine's apt uses for HTTP.
-fn proxy() -> Result<Option<String>, BoxError> {
+pub(in crate::builder) fn proxy() -> Result<Option<String>, BoxError> {
     let command = Command::new("apt-config").args(["dump", "--format", "%v%n", "Acquire::http::Proxy"]);
     let text = String::from_utf8_lossy(&command.run()?).trim().to_owned();
     let is_proxy = text.starts_with("http") && !text.contains(['"', '\n', ';']);

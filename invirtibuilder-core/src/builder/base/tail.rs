@@ -6,18 +6,18 @@ use std::io::{self, Write};
 const KEPT: usize = 1000;
 
 /// Passes on what is written.
-pub(super) struct Tail<'a> {
+pub(in crate::builder) struct Tail<'a> {
     inner: &'a mut (dyn Write + Send),
     end: Vec<u8>,
 }
 
 impl<'a> Tail<'a> {
-    pub(super) fn new(inner: &'a mut (dyn Write + Send)) -> Self {
+    pub(in crate::builder) fn new(inner: &'a mut (dyn Write + Send)) -> Self {
         Self { inner, end: Vec::new() }
     }
 
     /// Returns the last whole lines as one line.
-    pub(super) fn text(&self) -> String {
+    pub(in crate::builder) fn text(&self) -> String {
         const LINES: usize = 5;
         let text = String::from_utf8_lossy(&self.end);
         let lines: Vec<_> = text.lines().map(str::trim).filter(|it| !it.is_empty()).collect();

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
-use crate::builder::sbuild::results::open_regular;
+use crate::builder::results::open_regular;
 use crate::control::hex;
 use crate::durable::NewFile;
 use crate::error::BoxError;

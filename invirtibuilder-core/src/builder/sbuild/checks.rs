@@ -4,8 +4,9 @@
 
 use jiff::Timestamp;
 
-use super::{Account, SbuildBuilder, Walls, host_architecture};
-use crate::builder::base::BaseSpec;
+use super::{Account, SbuildBuilder, Walls};
+use crate::builder::base::{BaseSpec, Bases};
+use crate::builder::host_architecture;
 use crate::builder::scratch::check_reachable;
 use crate::error::causes;
 use crate::finding::Finding;
@@ -40,30 +41,28 @@ impl SbuildBuilder {
                 Err(e) => Finding::error(subject, e.to_string(), e.remedy()),
             });
         }
-        findings.extend(self.bases.specs().map(|(name, spec)| self.check_base(name, spec)));
+        findings.extend(self.bases.specs().map(|(name, spec)| check_base(&self.bases, name, spec)));
         findings
     }
+}
 
-    fn check_base(&self, name: &BaseName, spec: &BaseSpec) -> Finding {
-        let subject = format!("base {name}");
-        let architecture = match host_architecture() {
-            Ok(architecture) => architecture,
-            Err(e) => return Finding::error(subject, e.to_string(), "apt-get install dpkg"),
-        };
-        let Some(base) = self.bases.on_disk(name, &architecture) else {
-            return Finding::ok(
-                subject,
-                "not made yet; the first build makes it, which takes about a minute",
-            );
-        };
-        let age = Timestamp::now().duration_since(base.made).unsigned_abs();
-        let days = age.as_secs() / (24 * 3600);
-        if age > 2 * spec.refresh {
-            let text = format!("made {days} days ago; making it anew seems to fail");
-            return Finding::warning(subject, text, "read the log of the last build");
-        }
-        Finding::ok(subject, format!("made {days} days ago, {}", base.tarball.display()))
+/// Checks the age of a base.
+pub(in crate::builder) fn check_base(bases: &Bases, name: &BaseName, spec: &BaseSpec) -> Finding {
+    let subject = format!("base {name}");
+    let architecture = match host_architecture() {
+        Ok(architecture) => architecture,
+        Err(e) => return Finding::error(subject, e.to_string(), "apt-get install dpkg"),
+    };
+    let Some(base) = bases.on_disk(name, &architecture) else {
+        return Finding::ok(subject, "not made yet; the first build makes it, which takes about a minute");
+    };
+    let age = Timestamp::now().duration_since(base.made).unsigned_abs();
+    let days = age.as_secs() / (24 * 3600);
+    if age > 2 * spec.refresh {
+        let text = format!("made {days} days ago; making it anew seems to fail");
+        return Finding::warning(subject, text, "read the log of the last build");
     }
+    Finding::ok(subject, format!("made {days} days ago, {}", base.tarball.display()))
 }
 
 /// Checks that a program is installed.

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::OFlags;
 
 use crate::control::Changes;
-use crate::durable::NewFile;
+use crate::durable::{self, NewFile};
 use crate::error::BoxError;
 use crate::policy::OutputViolation;
 
@@ -38,7 +38,7 @@ pub(super) fn take(output: &Path, into: &Path, limit: u64) -> Result<PathBuf, Re
     }
     let [path] = found.as_slice() else {
         return Err(Refused::Build(format!(
-            "sbuild exited with 0, but left {} .changes files instead of one; is there a package for this architecture in debian/control?",
+            "the build succeeded, but left {} .changes files instead of one; is there a package for this architecture in debian/control?",
             found.len()
         )));
     };
@@ -51,24 +51,23 @@ pub(super) fn take(output: &Path, into: &Path, limit: u64) -> Result<PathBuf, Re
         let problems: Vec<String> = found.problems.iter().map(ToString::to_string).collect();
         return Err(Refused::Build(problems.join("; ")));
     }
-    for file in found.changes.files() {
-        let name = file.name.as_str();
-        copy(&output.join(name), &into.join(name)).map_err(backend)?;
-    }
+    let names = found.changes.files().iter().map(|it| it.name.as_str());
+    let copies = names.map(|it| copy(&output.join(it), &into.join(it))).collect::<Result<_, _>>();
+    durable::commit_all(copies.map_err(backend)?).map_err(|e| backend(e.into()))?;
     let copied = into.join(path.file_name().unwrap_or_default());
     // What was copied is what was checked, whatever happened to the files in between.
     Changes::read(&copied).map_err(|e| Refused::Build(e.to_string()))?;
     Ok(copied)
 }
 
-fn copy(from: &Path, to: &Path) -> Result<(), BoxError> {
+fn copy(from: &Path, to: &Path) -> Result<NewFile, BoxError> {
     let (mut source, mut target) = (open_regular(from)?, NewFile::create(to)?);
     io::copy(&mut source, &mut target)?;
-    Ok(target.commit()?)
+    Ok(target)
 }
 
 /// Opens a file that is no link, device, pipe or directory.
-pub(in crate::builder) fn open_regular(path: &Path) -> Result<File, BoxError> {
+pub(super) fn open_regular(path: &Path) -> Result<File, BoxError> {
     let flags = i32::try_from((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits())?;
     let shown = path.display();
     let opened = File::options().read(true).custom_flags(flags).open(path);

@@ -1,0 +1,49 @@
+//! `room`: what the overlay builder starts as the first process of a room. Not for people.
+
+use std::path::PathBuf;
+
+use clap::Subcommand;
+use invirtibuilder_core::builder::{limits, overlay::room};
+use invirtibuilder_core::error::BoxError;
+use invirtibuilder_core::process;
+
+use crate::context::Failure;
+
+/// Serves the overlay builder
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Makes a room and runs what is planned in it
+    Enter {
+        /// The plan
+        plan: PathBuf,
+    },
+    /// Unpacks a base
+    Unpack {
+        /// Its tarball
+        tarball: PathBuf,
+        /// The directory to make
+        into: PathBuf,
+    },
+    /// Joins control groups, and becomes a program
+    Join {
+        /// The groups' directories
+        groups: Vec<PathBuf>,
+        /// The program and its arguments
+        #[arg(last = true, required = true)]
+        command: Vec<String>,
+    },
+}
+
+/// Returns the exit status, one of [`room::End`]'s.
+pub(crate) fn run(command: Command) -> Result<u8, Failure> {
+    match command {
+        Command::Enter { plan } => Ok(room::enter(&room::read_plan(&plan)?)?.code()),
+        Command::Unpack { tarball, into } => Ok(room::unpack(&tarball, &into).map(|()| 0)?),
+        Command::Join { groups, command } => {
+            groups.iter().try_for_each(|it| limits::join(it))?;
+            let (program, arguments) =
+                command.split_first().ok_or_else(|| BoxError::from("there is no program"))?;
+            Err(process::Command::new(program).args(arguments).exec()).map_err(|e| BoxError::from(e).into())
+        }
+    }
+}

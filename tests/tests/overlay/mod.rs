@@ -1,0 +1,6 @@
+//! What hostile packages try.
+
+mod bombs;
+mod kills;
+mod reach;
+mod site;
