@@ -139,8 +139,7 @@ impl Groups {
                 let name = entry.file_name();
                 let ours = name.to_str().and_then(|it| it.strip_prefix(PREFIX));
                 if ours.and_then(|it| it.strip_prefix(beginning)).is_some_and(|it| !is_alive(it)) {
-                    // The kernel keeps one in which there are processes.
-                    let _ = durable::group::remove(&entry.path());
+                    remove_soon(&entry.path());
                 }
             }
         }
@@ -217,16 +216,20 @@ impl Group {
 
 impl Drop for Group {
     fn drop(&mut self) {
-        const TRIES: u32 = 100;
         for directory in self.parts.drain(..).map(|it| it.2) {
-            for attempt in 0..TRIES {
-                match durable::group::remove(&directory) {
-                    // What was killed a moment ago is still being taken apart.
-                    Err(_) if attempt + 1 < TRIES => std::thread::sleep(Duration::from_millis(10)),
-                    Err(e) => tracing::warn!(error = %e, "a control group is left until the next start"),
-                    Ok(()) => break,
-                }
-            }
+            remove_soon(&directory);
+        }
+    }
+}
+
+/// Removes a group as soon as the kernel has taken apart the processes in it, which were killed a moment ago.
+fn remove_soon(directory: &Path) {
+    const TRIES: u32 = 500;
+    for attempt in 0..TRIES {
+        match durable::group::remove(directory) {
+            Err(_) if attempt + 1 < TRIES => std::thread::sleep(Duration::from_millis(10)),
+            Err(e) => tracing::warn!(error = %e, "a control group is left until the next start"),
+            Ok(()) => break,
         }
     }
 }

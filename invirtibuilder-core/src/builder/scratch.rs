@@ -6,11 +6,12 @@
 use std::ffi::OsStr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::walls::Walls;
 use crate::control::hex;
 use crate::durable::scratch as throw_away;
-use crate::durable::{self, Lock};
+use crate::durable::{self, DurableError, Lock};
 use crate::error::BoxError;
 
 /// The file whose lock is held while entries are made or leftovers removed.
@@ -194,11 +195,25 @@ impl Entry {
                 tracing::debug!(error = %e, "the account leaves the rest to its caller");
             }
         }
-        throw_away::remove_directory(&self.path)?;
+        remove_from_the_dying(&self.path)?;
         throw_away::remove_file(&lock_of(&self.path))?;
         drop(lock);
         Ok(())
     }
+}
+
+/// Removes a directory into which processes of a run that was just killed may still write until the kernel has taken
+/// them apart.
+fn remove_from_the_dying(path: &Path) -> Result<(), DurableError> {
+    const TRIES: u32 = 200;
+    const TICK: Duration = Duration::from_millis(25);
+    for _ in 1..TRIES {
+        match throw_away::remove_directory(path) {
+            Err(e) if e.kind() == std::io::ErrorKind::DirectoryNotEmpty => std::thread::sleep(TICK),
+            other => return other,
+        }
+    }
+    throw_away::remove_directory(path)
 }
 
 impl Drop for Entry {

@@ -6,6 +6,7 @@
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{CWD, Mode, OFlags, StatVfsMountFlags};
 use rustix::mount::{MountFlags, UnmountFlags, mount, mount_bind, mount_remount, unmount};
 use rustix::process::{DumpableBehavior, Gid, Uid};
@@ -37,6 +38,7 @@ const KEPT: CapabilitySet = CapabilitySet::CHOWN
 /// The room could not be made. What its steps do is no error.
 pub fn enter(plan: &Plan) -> Result<End, BoxError> {
     rustix::process::umask(Mode::from_raw_mode(0o022));
+    die_with_parent()?;
     refuse_open_files()?;
     let output = plan.results.as_deref().map(|it| give_to_user(it)).transpose()?;
     let upper = furnish(plan)?;
@@ -44,6 +46,8 @@ pub fn enter(plan: &Plan) -> Result<End, BoxError> {
     rustix::system::sethostname(HOST.as_bytes()).map_err(failed("name the host", HOST))?;
     shut_the_door()?;
     give_up_privilege(plan.user)?;
+    // The kernel forgets it when a process changes its ids.
+    die_with_parent()?;
     if let Some((upper, limit)) = upper.zip(plan.disk) {
         disk::watch(upper, limit);
     }
@@ -73,6 +77,7 @@ pub fn unpack(tarball: &Path, into: &Path) -> Result<(), BoxError> {
     // Maintainer scripts start no services (Debian Policy 9.3.3, invoke-rc.d(8)).
     const NO_SERVICES: &str = "#!/bin/sh\nexit 101\n";
     rustix::process::umask(Mode::from_raw_mode(0o022));
+    die_with_parent()?;
     scratch::create_directory(into, 0o755)?;
     let tar = Command::new("tar").args([
         "--no-overwrite-dir",
@@ -108,6 +113,21 @@ fn replace(path: &Path, text: &str, mode: u32) -> Result<(), BoxError> {
         durable::remove_file(path)?;
     }
     Ok(scratch::write_new(path, text.as_bytes(), mode)?)
+}
+
+/// Makes the kernel kill this process, and with it the whole room, when `unshare` dies, which dies with the worker.
+///
+/// # Errors
+/// The worker is dead already: nobody reads what this process writes.
+fn die_with_parent() -> Result<(), BoxError> {
+    let signal = rustix::process::Signal::KILL;
+    rustix::process::set_parent_process_death_signal(Some(signal))
+        .map_err(failed("die with", "the worker"))?;
+    let output = std::io::stdout();
+    let mut watched = [PollFd::new(&output, PollFlags::empty())];
+    poll(&mut watched, Some(&Timespec::default())).map_err(failed("look for", "the worker"))?;
+    let is_gone = watched.iter().any(|it| it.revents().intersects(PollFlags::ERR | PollFlags::NVAL));
+    if is_gone { Err("the worker is gone".into()) } else { Ok(()) }
 }
 
 /// Makes sure that the worker was not started with files or directories open which every program of a build would
