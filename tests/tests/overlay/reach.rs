@@ -48,7 +48,7 @@ fn a_build_reaches_no_name_server_no_service_of_the_machine_and_no_abstract_sock
     let rules = attempts(&[
         &connect,
         &local,
-        "exit(gethostbyname(\"deb.debian.org\") ? 0 : 1)",
+        "exit(gethostbyname(\"www.example.org\") ? 0 : 1)",
         "use IO::Socket::INET; exit(IO::Socket::INET->new(PeerAddr => \"9.9.9.9:53\", Timeout => 5) ? 0 : 1)",
     ]);
     // Its own loopback works.
