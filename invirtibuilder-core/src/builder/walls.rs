@@ -3,7 +3,7 @@
 //!
 //! Never decides what runs in them. [`Walls::command`] keeps the host's network: sbuild needs it to install build
 //! dependencies, and runs the build itself in a network namespace of its own that has only a loopback interface.
-//! What the overlay builder runs of packages is in [`Walls::room`], which has none.
+//! What the overlay builder runs of packages is in `Walls::room`, which has none.
 
 use std::ffi::OsStr;
 use std::fs::File;
