@@ -125,12 +125,6 @@ impl NewFile {
         Ok(None)
     }
 
-    /// Returns the name that it gets.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// Sets the time of the last change that readers will see, in whole seconds where the file system keeps no more.
     pub fn set_modified(&mut self, time: std::time::SystemTime) -> Result<()> {
         self.synced = false;
@@ -280,13 +274,7 @@ pub fn rename_unsynced(from: &Path, to: &Path) -> Result<()> {
     fs::rename(from, to).map_err(at("rename", from))
 }
 
-/// Gives a file a second name. Does nothing if the name is taken by the same file.
-pub fn link(from: &Path, to: &Path) -> Result<()> {
-    link_unsynced(from, to)?;
-    sync_directory(&parent(to))
-}
-
-/// As [`link`], without syncing. For a caller that calls [`commit_together`] before it tells anybody.
+/// Gives a file a second name, unless it has that name already. Not synced: for a caller that calls [`commit_together`] before it tells anybody.
 pub fn link_unsynced(from: &Path, to: &Path) -> Result<()> {
     match fs::hard_link(from, to) {
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists && is_same_file(from, to) => Ok(()),

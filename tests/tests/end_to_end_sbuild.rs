@@ -150,14 +150,14 @@ fn a_build_is_followed_as_it_runs_and_cancelled_without_leaving_anything() {
 fn a_build_that_takes_too_long_fails_and_leaves_nothing() {
     let site = site();
     site.configure(|text| {
-        let limited = text.replace("builder:\n", "builder:\n  limits: { silence: 10s }\n");
-        if limited == text { format!("{text}\nbuilder: {{ limits: {{ silence: 10s }} }}\n") } else { limited }
+        let limited = text.replace("builder:\n", "builder:\n  limits: { silence: 30s }\n");
+        if limited == text { format!("{text}\nbuilder: {{ limits: {{ silence: 30s }} }}\n") } else { limited }
     });
     let (job, mut worker, mut log) = hanging(&site);
     log.read_to_end(&mut Vec::new()).unwrap();
     assert_eq!(site.outcome(&job), "failed");
     let shown = site.cli(&["show", &job]).ok();
-    assert!(shown.contains("printed nothing for 10 s"), "{shown}");
+    assert!(shown.contains("printed nothing for 30 s"), "{shown}");
     assert_eq!(worker.wait().unwrap().code(), Some(6));
     assert_nothing_left(&site);
 }
@@ -294,11 +294,13 @@ fn a_build_that_goes_on_changing_its_results_publishes_what_was_checked_or_nothi
     let commit = hello.commit_that("1.0", change);
     hello.host(&site);
     let job = site.submit("prod", "hello", &commit);
-    // Whoever is faster: the build is over when its results are read.
+    // Whoever is faster: the build is over when its results are read. sbuild itself may stumble over what it reads, and
+    // then the job is given back.
     let _either = site.work();
     assert_nothing_left(&site);
     site.assert_agreement();
-    if site.outcome(&job) == "published" {
+    let state = site.job(&job);
+    if state["state"] == "ended" && site.outcome(&job) == "published" {
         Apt::of_pocket(&site, "prod").get(&["--simulate", "install", "hello"]).ok();
     }
 }

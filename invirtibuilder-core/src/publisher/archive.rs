@@ -60,6 +60,7 @@ use table::Table;
 use texts::Stores;
 
 pub use client::SignedBy;
+pub(in crate::publisher) use client::sources_of;
 pub use compression::{Compression, UnknownCompression};
 pub use generations::{Cause, Changed, Expiry, Keep, KeptGeneration, Removal, Retention};
 pub use import::{

@@ -48,12 +48,12 @@ mod served;
 mod upload;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::{Debug, Write as _};
+use std::fmt::Debug;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::archive::{SignedBy, SuiteSpec};
+use super::archive::{SignedBy, SuiteSpec, sources_of};
 use super::{Generation, Owners, Publisher};
 use crate::durable::{self, DurableError, Lock};
 use crate::error::{PublishError, VerifyError};
@@ -136,25 +136,9 @@ impl ToolPublisher {
     /// # Errors
     /// The suite is not configured, or the key cannot be read.
     pub fn sources(&self, suite: &Suite, uri: &str, signed_by: &SignedBy) -> Result<String, PublishError> {
-        let SuiteSpec { suite, components, architectures, .. } = self.suite(suite)?;
-        let components = components.iter().map(AsRef::as_ref).collect::<Vec<&str>>().join(" ");
-        let architectures = architectures.iter().map(AsRef::as_ref).collect::<Vec<&str>>().join(" ");
         let uri = format!("{}/{suite}", uri.trim_end_matches('/'));
-        let mut text = format!(
-            "Types: deb deb-src\nURIs: {uri}\nSuites: {suite}\nComponents: {components}\nArchitectures: {architectures}\n"
-        );
-        match signed_by {
-            SignedBy::File(path) => {
-                let _ = writeln!(text, "Signed-By: {}", path.display());
-            }
-            SignedBy::Inline => {
-                text.push_str("Signed-By:\n");
-                for line in self.signer.public_key().map_err(ToolError::from)?.lines() {
-                    let _ = writeln!(text, " {}", if line.is_empty() { "." } else { line });
-                }
-            }
-        }
-        Ok(text)
+        let keys = || Ok(self.signer.public_key().map_err(ToolError::from)?);
+        sources_of(self.suite(suite)?, &uri, signed_by, keys)
     }
 
     /// Makes directories, the key file, and each suite, and ends what a process that died had begun.

@@ -41,23 +41,34 @@ impl Archive {
     /// # Errors
     /// The suite is not configured.
     pub fn sources(&self, suite: &Suite, uri: &str, signed_by: &SignedBy) -> Result<String, PublishError> {
-        let SuiteSpec { suite, components, architectures, .. } = self.suite(suite)?;
-        let components = components.iter().map(AsRef::as_ref).collect::<Vec<&str>>().join(" ");
-        let architectures = architectures.iter().map(AsRef::as_ref).collect::<Vec<&str>>().join(" ");
-        let mut text = format!(
-            "Types: deb deb-src\nURIs: {uri}\nSuites: {suite}\nComponents: {components}\nArchitectures: {architectures}\n"
-        );
-        match signed_by {
-            SignedBy::File(path) => {
-                let _ = writeln!(text, "Signed-By: {}", path.display());
-            }
-            SignedBy::Inline => {
-                text.push_str("Signed-By:\n");
-                for line in self.signer.public_key().map_err(ArchiveError::from)?.lines() {
-                    let _ = writeln!(text, " {}", if line.is_empty() { "." } else { line });
-                }
+        let keys = || Ok(self.signer.public_key().map_err(ArchiveError::from)?);
+        sources_of(self.suite(suite)?, uri, signed_by, keys)
+    }
+}
+
+/// Writes the `.sources` file of a suite; `keys` gives the public keys where they are written into it.
+pub(in crate::publisher) fn sources_of(
+    suite: &SuiteSpec,
+    uri: &str,
+    signed_by: &SignedBy,
+    keys: impl FnOnce() -> Result<String, PublishError>,
+) -> Result<String, PublishError> {
+    let SuiteSpec { suite, components, architectures, .. } = suite;
+    let components = components.iter().map(AsRef::as_ref).collect::<Vec<&str>>().join(" ");
+    let architectures = architectures.iter().map(AsRef::as_ref).collect::<Vec<&str>>().join(" ");
+    let mut text = format!(
+        "Types: deb deb-src\nURIs: {uri}\nSuites: {suite}\nComponents: {components}\nArchitectures: {architectures}\n"
+    );
+    match signed_by {
+        SignedBy::File(path) => {
+            let _ = writeln!(text, "Signed-By: {}", path.display());
+        }
+        SignedBy::Inline => {
+            text.push_str("Signed-By:\n");
+            for line in keys()?.lines() {
+                let _ = writeln!(text, " {}", if line.is_empty() { "." } else { line });
             }
         }
-        Ok(text)
     }
+    Ok(text)
 }
