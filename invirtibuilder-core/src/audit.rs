@@ -29,6 +29,9 @@ const BEGINNING: &str = "0000000000000000000000000000000000000000000000000000000
 /// The longest record, in bytes.
 const MAX_LINE: u64 = 1 << 20;
 
+/// How many bytes at the end of the log are looked at first.
+const USUAL_TAIL: u64 = 16 << 10;
+
 /// A place in the log: a record's number, and the hash of it and so of everything before it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Head {
@@ -153,21 +156,31 @@ impl AuditLog {
             other => other.map_err(|e| self.unreadable(e))?,
         };
         let whole = file.metadata().map_err(|e| self.unreadable(e))?.len();
-        // Two of the longest lines: one that is whole, and one that is not.
-        let from = whole.saturating_sub(2 * MAX_LINE + 2);
-        let mut tail = Vec::new();
-        let read = file.seek(SeekFrom::Start(from)).and_then(|_| file.read_to_end(&mut tail));
-        read.map_err(|e| self.unreadable(e))?;
-        let Some(last) = tail.iter().rposition(|it| *it == b'\n') else {
-            return if from == 0 { Ok(End { length: 0, head: None }) } else { Err(self.damaged()) };
-        };
-        let lines = tail.get(..last).unwrap_or_default();
-        let begin = lines.iter().rposition(|it| *it == b'\n').map_or(0, |at| at + 1);
-        let text =
-            lines.get(begin..).and_then(|it| std::str::from_utf8(it).ok()).ok_or_else(|| self.damaged())?;
-        let line: Line = serde_json::from_str(text).map_err(|_| self.damaged())?;
-        let head = Head { seq: line.seq, hash: hash_of(text) };
-        Ok(End { length: from + last as u64 + 1, head: Some(head) })
+        // Nearly always the last line is short. Else two of the longest: one that is whole, and one that is not.
+        for window in [USUAL_TAIL, 2 * MAX_LINE + 2] {
+            let from = whole.saturating_sub(window);
+            let mut tail = Vec::new();
+            let read = file.seek(SeekFrom::Start(from)).and_then(|_| file.read_to_end(&mut tail));
+            read.map_err(|e| self.unreadable(e))?;
+            let Some(last) = tail.iter().rposition(|it| *it == b'\n') else {
+                if from == 0 {
+                    return Ok(End { length: 0, head: None });
+                }
+                continue;
+            };
+            let lines = tail.get(..last).unwrap_or_default();
+            let begin = match lines.iter().rposition(|it| *it == b'\n') {
+                Some(at) => at + 1,
+                None if from == 0 => 0,
+                None => continue,
+            };
+            let text = lines.get(begin..).and_then(|it| std::str::from_utf8(it).ok());
+            let text = text.ok_or_else(|| self.damaged())?;
+            let line: Line = serde_json::from_str(text).map_err(|_| self.damaged())?;
+            let head = Head { seq: line.seq, hash: hash_of(text) };
+            return Ok(End { length: from + last as u64 + 1, head: Some(head) });
+        }
+        Err(self.damaged())
     }
 
     fn unreadable(&self, source: io::Error) -> AuditError {

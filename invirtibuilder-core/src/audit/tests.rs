@@ -105,6 +105,20 @@ fn a_log_whose_last_line_is_no_record_is_not_continued() {
 }
 
 #[test]
+fn a_record_that_is_longer_than_usual_is_continued_and_what_follows_it_too() {
+    let (_directory, log, _) = log_of(3);
+    for at in 4..=6 {
+        let long = entry(&at.to_string()).with("reasons", "x".repeat(40_000 * at));
+        assert_eq!(log.append(&long).unwrap().seq, at as u64);
+        assert_eq!(log.head().unwrap().unwrap().seq, at as u64);
+    }
+    let head = log.append(&entry("7")).unwrap();
+    assert_eq!(log.verify(Some(&head)).unwrap().unwrap().head, Some(head));
+    let too_long = log.append(&entry("8").with("reasons", "x".repeat(2 << 20)));
+    assert!(matches!(too_long, Err(AuditError::TooLong(_))));
+}
+
+#[test]
 fn many_who_write_at_once_make_one_chain() {
     let (_directory, log, _) = log_of(0);
     std::thread::scope(|scope| {
