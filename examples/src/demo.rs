@@ -12,15 +12,15 @@ use std::sync::{Arc, Mutex};
 
 use invirtibuilder_core::durable;
 use invirtibuilder_core::error::{BoxError, causes};
-use invirtibuilder_core::exporter::native::{NativeExporter, TreeLimits};
+use invirtibuilder_core::exporter::source::{SourceExporter, TreeLimits};
 use invirtibuilder_core::hooks::{Announce, Event};
-use invirtibuilder_core::job::{Job, Outcome, Request, Stage};
+use invirtibuilder_core::job::{Job, Outcome, Relations, Request, Stage};
 use invirtibuilder_core::names::{CommitId, PackageName, PocketName, Principal};
-use invirtibuilder_core::pipeline::{Gate, MAX_RESULTS, Observer, Pipeline};
+use invirtibuilder_core::pipeline::{Gate, MAX_RESULTS, Observer, Pipeline, Slots};
 use invirtibuilder_core::pocket::Pocket;
 use invirtibuilder_core::pocket::git::{GitSite, Tagger};
 use invirtibuilder_core::pocket::locks::PocketLocks;
-use invirtibuilder_core::policy::{Access, PocketSpec, Policy};
+use invirtibuilder_core::policy::{Access, Building, PocketSpec, Policy};
 use invirtibuilder_core::process::Command;
 use invirtibuilder_core::publisher::Publisher;
 use invirtibuilder_core::queue::Queue;
@@ -50,10 +50,11 @@ pub fn run(out: &mut (dyn Write + Send)) -> Result<(), BoxError> {
     // nobody knows: a frontend would ask `judge` first, and not even queue that.
     for (pocket, principal) in [("dev", ALICE), ("prod", ALICE), ("prod", "mallory@EXAMPLE.ORG")] {
         let (package, principal) = ("hello".parse()?, principal.parse()?);
-        let request = Request { pocket: pocket.parse()?, package, commit: commit.clone(), principal };
+        let request =
+            Request { pocket: pocket.parse()?, package, commit: commit.clone(), principal, adds: None };
         match site.pipeline.judge(&request) {
             Ok(_) => {
-                let id = site.queue.submit(request)?.job().id.clone();
+                let id = site.queue.submit(request, &Relations::default())?.job().id.clone();
                 writeln!(out, "{pocket}: {ALICE} submitted it as job {id}")?;
             }
             Err(e) => writeln!(out, "{pocket}: refused: {}", causes(&e).join(": "))?,
@@ -102,13 +103,16 @@ impl Site {
             pockets,
             locks: PocketLocks::new(&root.join("queue/rollbacks")),
             gate: Box::new(OnlyAlice),
-            exporter: Box::new(NativeExporter::new(repositories, TreeLimits::default())),
+            exporter: Box::new(SourceExporter::new(repositories, TreeLimits::default())),
             builder: Box::new(DataBuilder),
+            examiner: None,
             publisher: Arc::<FlatArchive>::clone(&archive),
             audit: None,
+            attestor: None,
             announcer: Arc::new(Nobody),
             logs: root.join("logs"),
             max_results: MAX_RESULTS,
+            slots: Slots::default(),
         };
         Ok(Self { queue: DirectoryQueue::open(&root.join("queue"))?, pipeline, archive })
     }
@@ -147,6 +151,7 @@ fn specs() -> Result<BTreeMap<PocketName, PocketSpec>, BoxError> {
             architectures: vec!["amd64".parse()?],
             base: "none".parse()?,
             policy: Policy { allow_backtracking, ..Policy::default() },
+            building: Building::default(),
         };
         specs.insert(spec.name.clone(), spec);
     }

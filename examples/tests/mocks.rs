@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use invirtibuilder_core::error::{BoxError, PublishError, StageError};
-use invirtibuilder_core::job::{Job, Outcome, Stage};
+use invirtibuilder_core::job::{Job, Outcome, Relations, Stage};
 use invirtibuilder_core::memory::Lab;
 use invirtibuilder_core::pipeline::{Observer, Pipeline, Turn};
 use invirtibuilder_core::pocket::{MockPocket, Pocket};
@@ -92,7 +92,7 @@ fn an_archive_that_refuses_keeps_git_from_being_told() -> Result<(), BoxError> {
     // Queue, exporter and builder are those in memory: mocks and they can be mixed.
     let pockets = [("prod".parse()?, Box::new(pocket) as Box<dyn Pocket>)].into();
     let pipeline = Pipeline { pockets, publisher: Arc::new(publisher), ..lab.pipeline() };
-    lab.queue().submit(Lab::request("prod", &package, &commit))?;
+    lab.queue().submit(Lab::request("prod", &package, &commit), &Relations::default())?;
     let claim = lab.queue().claim()?.ok_or("there is a job")?;
     let turn = pipeline.work(claim, &Stop::new()?, &Silent)?;
     let Turn::Ended(Outcome::Failed { stage, causes, .. }) = turn else {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use invirtibuilder_core::builder::Target;
+use invirtibuilder_core::builder::{Target, Variation};
 use invirtibuilder_core::conformance;
 use invirtibuilder_core::durable;
 use invirtibuilder_core::error::BoxError;
@@ -40,8 +40,9 @@ fn source_package(directory: &Path) -> Result<SourcePackage, BoxError> {
         package: "greeting".parse()?,
         commit: "0123456789012345678901234567890123456789".parse()?,
         principal: "alice@EXAMPLE.ORG".parse()?,
+        adds: None,
     };
-    let job = Job { id: "20261123080000_000001".parse()?, request, given_back: None };
+    let job = Job::new("20261123080000_000001".parse()?, request);
     let pocket = invirtibuilder_core::memory::Lab::spec("dev", Policy::default());
     SourcePackage::for_tests(
         BuildPlan::for_tests(job, pocket, "1.0".parse()?, None),
@@ -51,7 +52,12 @@ fn source_package(directory: &Path) -> Result<SourcePackage, BoxError> {
 }
 
 fn target() -> Result<Target, BoxError> {
-    Ok(Target { architecture: "amd64".parse()?, with_all: true, base: "none".parse()? })
+    Ok(Target {
+        architecture: "amd64".parse()?,
+        with_all: true,
+        base: "none".parse()?,
+        variation: Variation::None,
+    })
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-use invirtibuilder_core::builder::{Builder, Target};
+use invirtibuilder_core::builder::{Builder, Target, Variation};
 use invirtibuilder_core::conformance::exporter;
 use invirtibuilder_core::conformance::publisher::{Sample, stable};
 use invirtibuilder_core::error::BuildError;
@@ -53,7 +53,12 @@ fn source(directory: &Path, spoil: impl FnOnce(&Path)) -> SourcePackage {
 }
 
 fn target() -> Target {
-    Target { architecture: "amd64".parse().unwrap(), with_all: true, base: "none".parse().unwrap() }
+    Target {
+        architecture: "amd64".parse().unwrap(),
+        with_all: true,
+        base: "none".parse().unwrap(),
+        variation: Variation::None,
+    }
 }
 
 #[test]

@@ -4,6 +4,9 @@ use std::io;
 use std::path::PathBuf;
 
 use invirtibuilder_core::config::{Config, ConfigError, Host, HostError};
+use invirtibuilder_core::door::DoorError;
+use invirtibuilder_core::door::keys::KeysError;
+use invirtibuilder_core::door::remctld::RemctldError;
 use invirtibuilder_core::durable::DurableError;
 use invirtibuilder_core::error::{BoxError, causes};
 use invirtibuilder_core::names::{JobId, NameError, Principal};
@@ -27,12 +30,16 @@ pub(crate) enum Failure {
     Durable(DurableError),
     /// Standard output, or a file, could not be written or read.
     Io(io::Error),
-    /// A room could not be made.
+    /// A room could not be made, or another program not begun.
     Room(BoxError),
+    /// A door said so.
+    Door(DoorError),
+    /// The SSH keys could not be read or changed.
+    Keys(KeysError),
+    /// The configuration of remctld could not be written.
+    Remctld(RemctldError),
     /// The words of the command are wrong.
     Usage(String),
-    /// The caller may not do this.
-    NotPermitted(String),
     /// What was asked for is not there.
     NotFound(String),
 }
@@ -54,7 +61,10 @@ failure_from!(
     Host(HostError),
     Durable(DurableError),
     Io(io::Error),
-    Room(BoxError)
+    Room(BoxError),
+    Door(DoorError),
+    Keys(KeysError),
+    Remctld(RemctldError)
 );
 
 impl From<NameError> for Failure {
@@ -69,10 +79,17 @@ impl Failure {
         match self {
             Self::Site(error) => Exit::of_error(error),
             Self::Init(error) => error.exit(),
+            Self::Door(error) => error.exit(),
+            Self::Keys(KeysError::Malformed { .. } | KeysError::Taken { .. })
+            | Self::Remctld(RemctldError::Word { .. }) => Exit::Rejected,
             Self::Config(_) | Self::Usage(_) => Exit::Usage,
-            Self::NotPermitted(_) => Exit::NotPermitted,
-            Self::NotFound(_) => Exit::NotFound,
-            Self::Host(_) | Self::Durable(_) | Self::Io(_) | Self::Room(_) => Exit::Internal,
+            Self::NotFound(_) | Self::Keys(KeysError::Unknown(_)) => Exit::NotFound,
+            Self::Keys(_)
+            | Self::Remctld(_)
+            | Self::Host(_)
+            | Self::Durable(_)
+            | Self::Io(_)
+            | Self::Room(_) => Exit::Internal,
         }
     }
 
@@ -89,10 +106,13 @@ impl Failure {
             Self::Host(error) => causes(error),
             Self::Durable(error) => causes(error),
             Self::Room(error) => causes(&**error),
+            Self::Door(error) => error.lines(),
+            Self::Keys(error) => causes(error),
+            Self::Remctld(error) => causes(error),
             // A reader that has seen enough, such as `head`, is no error.
             Self::Io(error) if error.kind() == io::ErrorKind::BrokenPipe => Vec::new(),
             Self::Io(error) => causes(error),
-            Self::Usage(text) | Self::NotPermitted(text) | Self::NotFound(text) => vec![text.clone()],
+            Self::Usage(text) | Self::NotFound(text) => vec![text.clone()],
         };
         for line in lines {
             output::complain(&line);
@@ -143,9 +163,7 @@ pub(crate) fn principal(site: &Site, named: Option<&str>) -> Result<Principal, F
     if named == own || site.config().impersonate.contains(&own) {
         return Ok(named);
     }
-    Err(Failure::NotPermitted(format!(
-        "{own} may not ask in the name of {named}; an administrator can add it to `impersonate` in the configuration"
-    )))
+    Err(site.deny_name(&own, &named).into())
 }
 
 /// Returns the operating system's user at this host, as a principal.
@@ -154,17 +172,22 @@ pub(crate) fn principal(site: &Site, named: Option<&str>) -> Result<Principal, F
 /// caller could set.
 pub(crate) fn own_principal() -> Result<Principal, Failure> {
     let uid = rustix::process::getuid().as_raw();
+    // A directory service, which the file does not know, is asked by way of id(1).
+    let asked = || Some(String::from_utf8(Command::new("id").arg("-un").run().ok()?).ok()?.trim().to_owned());
+    let user = user_name(uid).or_else(asked).unwrap_or_else(|| uid.to_string());
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    Ok(format!("{user}@{host}").parse()?)
+}
+
+/// Returns the name of a user that the passwd file knows.
+pub(crate) fn user_name(uid: u32) -> Option<String> {
     let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
     let name_of = |line: &str| {
         let mut fields = line.split(':');
         let name = fields.next()?;
         (fields.nth(1)?.parse() == Ok(uid)).then(|| name.to_owned())
     };
-    // A directory service, which the file does not know, is asked by way of id(1).
-    let asked = || Some(String::from_utf8(Command::new("id").arg("-un").run().ok()?).ok()?.trim().to_owned());
-    let user = passwd.lines().find_map(name_of).or_else(asked).unwrap_or_else(|| uid.to_string());
-    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    Ok(format!("{user}@{host}").parse()?)
+    passwd.lines().find_map(name_of)
 }
 
 /// Parses a job id that somebody typed.

@@ -5,12 +5,13 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory as _, Parser};
 use invirtibuilder_core::config::DEFAULT_FILE;
 use tracing_subscriber::prelude::*;
 
 mod commands;
 mod context;
+mod environment;
 mod output;
 mod progress;
 
@@ -78,6 +79,11 @@ fn main() -> ExitCode {
             ExitCode::from(failure.exit().code())
         }
     }
+}
+
+/// Returns what the command line takes.
+pub(crate) fn command() -> clap::Command {
+    Arguments::command()
 }
 
 /// Sends the library's log to standard error: warnings and errors, and more if asked.

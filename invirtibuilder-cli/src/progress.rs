@@ -108,17 +108,17 @@ pub(crate) fn stage_line(job: &Job, stage: Stage) -> String {
 /// Returns the line that says how a job ended.
 pub(crate) fn ending(job: &Job, outcome: &Outcome) -> String {
     let Job { id, request, .. } = job;
+    let added = request.adds.as_ref().map(|it| format!(", added {it}")).unwrap_or_default();
     let text = match outcome {
-        Outcome::Published { version, copied_from: None } => {
-            format!("{} {} {version} in {}", styled(GOOD, "published"), request.package, request.pocket)
-        }
-        Outcome::Published { version, copied_from: Some(from) } => {
-            format!(
-                "{} {} {version} in {}, copied from {from}",
-                styled(GOOD, "published"),
-                request.package,
-                request.pocket
-            )
+        Outcome::Published { version, copied_from, notes } => {
+            let copied = copied_from.as_ref().map_or_else(String::new, |it| format!(", copied from {it}"));
+            let noted = match notes.len() {
+                0 => String::new(),
+                1 => format!("; {}", styled(WARNING, "one note of its gates")),
+                several => format!("; {}", styled(WARNING, format!("{several} notes of its gates"))),
+            };
+            let published = styled(GOOD, "published");
+            format!("{published} {} {version} in {}{copied}{added}{noted}", request.package, request.pocket)
         }
         Outcome::Current { version } => {
             format!(
@@ -132,8 +132,10 @@ pub(crate) fn ending(job: &Job, outcome: &Outcome) -> String {
             format!("{}: {}", styled(BAD, "rejected"), escape(&reasons.join("; ")))
         }
         Outcome::Failed { stage, causes, .. } => {
-            format!("{} in {}: {}", styled(BAD, "failed"), stage.as_str(), escape(&causes.join(": ")))
+            let adding = request.adds.as_ref().map(|it| format!(" for {it}")).unwrap_or_default();
+            format!("{} in {}{adding}: {}", styled(BAD, "failed"), stage.as_str(), escape(&causes.join(": ")))
         }
+        Outcome::Superseded { reason } => format!("{}: {}", styled(WARNING, "superseded"), escape(reason)),
         Outcome::Cancelled { by } => format!("{} by {}", styled(WARNING, "cancelled"), escape(by.as_str())),
     };
     format!("{} {text}", styled(FAINT, id))

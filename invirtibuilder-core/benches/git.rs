@@ -15,7 +15,7 @@ use invirtibuilder_core::conformance::pocket::published;
 use invirtibuilder_core::names::{CommitId, PackageName, PocketName, Version};
 use invirtibuilder_core::pocket::Pocket;
 use invirtibuilder_core::pocket::git::{GitSite, Tagger};
-use invirtibuilder_core::policy::{PocketSpec, Policy};
+use invirtibuilder_core::policy::{Building, PocketSpec, Policy};
 use invirtibuilder_core::repository::{Hooks, Repositories};
 
 const PACKAGES: usize = 1000;
@@ -66,6 +66,7 @@ fn site(repositories: &Repositories, superproject: PathBuf) -> Arc<GitSite> {
         architectures: Vec::new(),
         base: "bookworm".parse().expect("a name"),
         policy: Policy { allow_backtracking, ..Policy::default() },
+        building: Building::default(),
     };
     let pockets: BTreeMap<PocketName, PocketSpec> =
         [spec("prod", false), spec("dev", true)].into_iter().map(|it| (it.name.clone(), it)).collect();

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use invirtibuilder_core::job::{Outcome, Request, Stage};
+use invirtibuilder_core::job::{Outcome, Relations, Request, Stage};
 use invirtibuilder_core::queue::Queue;
 use invirtibuilder_core::queue::directory::DirectoryQueue;
 
@@ -80,8 +80,9 @@ fn submit(queue: &DirectoryQueue, package: &str, n: usize) {
         package: package.parse().expect(valid),
         commit: format!("{n:040x}").parse().expect(valid),
         principal: "alice@EXAMPLE.ORG".parse().expect(valid),
+        adds: None,
     };
-    queue.submit(request).expect("submitting works");
+    queue.submit(request, &Relations::default()).expect("submitting works");
 }
 
 fn median(times: usize, mut act: impl FnMut(usize)) -> Duration {

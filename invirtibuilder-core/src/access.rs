@@ -36,8 +36,8 @@ pub enum Acl {
     /// Those in a file, one a line; empty lines and what follows a `#` at the start of a line or after a blank
     /// do not count. It is read each time.
     File(PathBuf),
-    /// Those that a program prints in the same form. It gets the pocket's name as its one further argument, and
-    /// ten seconds.
+    /// Those that a program prints in the same form. It gets the name of the pocket, or of the package, as its one
+    /// further argument, and ten seconds.
     Command(Vec<String>),
 }
 
@@ -135,7 +135,21 @@ pub fn admit(
     pocket: &PocketName,
     principal: &Principal,
 ) -> Result<Vec<String>, String> {
-    let mut search = Search { lists, pocket, problems: Vec::new() };
+    let place = Place { key: &format!("build.pockets.{pocket}.acl"), argument: pocket.as_str() };
+    admit_to(acl, lists, &place, principal)
+}
+
+/// Finds what admits a principal to anything that has an access list.
+///
+/// # Errors
+/// As [`admit`].
+pub fn admit_to(
+    acl: &Acl,
+    lists: &Lists,
+    place: &Place<'_>,
+    principal: &Principal,
+) -> Result<Vec<String>, String> {
+    let mut search = Search { lists, argument: place.argument, problems: Vec::new() };
     if let Some(mut way) = search.find(acl, principal, 0) {
         way.reverse();
         return Ok(way);
@@ -145,7 +159,7 @@ pub fn admit(
     }
     Err(match acl {
         Acl::Members(_) => {
-            format!("it is not in the list build.pockets.{pocket}.acl; ask an administrator to add it")
+            format!("it is not in the list {}; ask an administrator to add it", place.key)
         }
         Acl::Named(name) => format!("it is not in the list {name:?}; ask an administrator to add it"),
         Acl::File(path) => format!("it is not in {}; ask an administrator to add it", path.display()),
@@ -155,10 +169,20 @@ pub fn admit(
     })
 }
 
+/// What an access list guards.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'a> {
+    /// The list's key in the configuration, such as `build.pockets.prod.acl`.
+    pub key: &'a str,
+    /// What the list's programs get as their last argument: the name of the pocket, or of the package.
+    pub argument: &'a str,
+}
+
 /// A search through lists in lists.
 struct Search<'a> {
     lists: &'a Lists,
-    pocket: &'a PocketName,
+    /// What programs get as their last argument.
+    argument: &'a str,
     /// Why some of them could not be read.
     problems: Vec<String>,
 }
@@ -200,7 +224,7 @@ impl Search<'_> {
             Acl::File(path) => read_file(path)
                 .and_then(|text| parse(&text))
                 .map_err(|problem| format!("the access list {}: {problem}", path.display())),
-            Acl::Command(command) => run(command, self.pocket)
+            Acl::Command(command) => run(command, self.argument)
                 .and_then(|output| parse(&output))
                 .map_err(|problem| format!("the access list of {}: {problem}", program_of(command))),
         };
@@ -244,7 +268,7 @@ enum Found {
 /// # Errors
 /// Why some of them cannot be known, and what to do; until then they may not.
 pub fn members(acl: &Acl, lists: &Lists, pocket: &PocketName) -> Result<Vec<String>, String> {
-    let mut search = Search { lists, pocket, problems: Vec::new() };
+    let mut search = Search { lists, argument: pocket.as_str(), problems: Vec::new() };
     let mut found = Vec::new();
     search.collect(acl, 0, &mut found);
     if !search.problems.is_empty() {
@@ -277,10 +301,10 @@ fn read_file(path: &Path) -> Result<Vec<u8>, String> {
     Ok(bytes)
 }
 
-fn run(command: &[String], pocket: &PocketName) -> Result<Vec<u8>, String> {
+fn run(command: &[String], argument: &str) -> Result<Vec<u8>, String> {
     let (program, arguments) = command.split_first().ok_or("it names no program")?;
     let limits = Limits { time: TIME, silence: TIME, output: MAX_BYTES };
-    let run = Command::new(program).args(arguments).arg(pocket.as_str()).limits(limits).run();
+    let run = Command::new(program).args(arguments).arg(argument).limits(limits).run();
     run.map_err(|e| format!("{}; until an administrator mends that nobody may", causes(&e).join(": ")))
 }
 

@@ -18,9 +18,11 @@ use crate::control::hex;
 use crate::durable::{self, DurableError, Lock};
 
 mod chain;
+mod follow;
 mod record;
 
 pub use chain::{Broken, Verified};
+pub(crate) use follow::Place;
 pub use record::{Entry, Happened};
 
 /// What the first record is chained to.
@@ -33,7 +35,7 @@ const MAX_LINE: u64 = 1 << 20;
 const USUAL_TAIL: u64 = 16 << 10;
 
 /// A place in the log: a record's number, and the hash of it and so of everything before it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Head {
     /// The record's number, from 1 on, without a gap.
     pub seq: u64,
@@ -91,6 +93,14 @@ pub enum AuditError {
     /// Its last line is no record, so that nothing can be chained to it.
     #[error("the last line of the audit log {} is no record; `invirtibuilder audit verify` says more", .0.display())]
     Damaged(PathBuf),
+    /// Somebody knows a record that is not followed by the next one.
+    #[error("the audit log {} has no record {} where it was; `invirtibuilder audit verify` says more", path.display(), after + 1)]
+    Gap {
+        /// The log.
+        path: PathBuf,
+        /// The number of the record that should be followed by the next.
+        after: u64,
+    },
     /// A record is too long.
     #[error("a record of {0} bytes is too long for the audit log")]
     TooLong(u64),

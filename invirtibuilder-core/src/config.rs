@@ -2,23 +2,31 @@
 //!
 //! The only reader of configuration. Never looks whether the things that it names exist: that is `check`'s work.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
 use crate::access::{Acl, Lists};
+use crate::builder::sbuild::Mode;
+use crate::builder::vm::Machine;
 use crate::control::hex;
 use crate::names::{Architecture, BaseName, Component, PackageName, PocketName, Principal, Suite};
-use crate::policy::PocketSpec;
+use crate::policy::{BuildBackend, PocketSpec};
 use crate::process::Limits;
 use crate::publisher::archive::{Compression, Descriptions, Retention, Upgrades};
 use crate::signer::SigningKey;
 
 mod acls;
+mod against;
+mod architectures;
+mod builder;
+mod exporter;
 mod host;
+mod hosting;
 mod keys;
 mod locate;
 mod pockets;
@@ -28,6 +36,7 @@ mod site;
 mod tree;
 mod units;
 
+pub use exporter::Exporter;
 pub use host::{Host, HostError};
 pub use render::{NewPocket, NewSite};
 
@@ -60,12 +69,18 @@ pub struct Config {
     pub tag_prefix: String,
     /// The distributions that pockets are built in; has every base that a pocket names.
     pub bases: BTreeMap<BaseName, Base>,
+    /// How source packages are made.
+    pub exporter: Exporter,
     /// How packages are built.
     pub builder: Builder,
     /// How the archive is published.
     pub publisher: Publisher,
+    /// Who may do what with the repositories, besides publishing.
+    pub hosting: Hosting,
     /// How long one hook may run.
     pub hook_timeout: Duration,
+    /// How long a hook that fails is told the same again.
+    pub hooks_retry_for: Duration,
     /// The SHA-256 sum of the text that all this was read from, in lower-case hexadecimal.
     pub digest: String,
 }
@@ -87,12 +102,38 @@ pub struct Paths {
     pub hooks: PathBuf,
     /// The audit log.
     pub audit: PathBuf,
+    /// The file that says which SSH key stands for whom.
+    pub ssh_keys: PathBuf,
+    /// How far each hook has heard of what the audit log has.
+    pub outbox: PathBuf,
     /// What can be made again: build environments.
     pub cache: PathBuf,
     /// What lives no longer than a build; it may be in memory.
     pub scratch: PathBuf,
     /// The home directory of `GnuPG`, with the archive's private key.
     pub gnupg: PathBuf,
+}
+
+/// Who may do what with the repositories through a door, besides publishing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hosting {
+    /// Who may fetch, and ask about jobs and publications; `None` for everybody whom a door knows.
+    pub read: Option<Acl>,
+    /// Who may push what the push policy allows; `None` for whoever may publish in any pocket.
+    pub push: Option<Acl>,
+    /// How many bytes one push may have; `None` for 2 GiB.
+    pub max_push: Option<u64>,
+    /// What is otherwise for the repository of a package.
+    pub repositories: BTreeMap<PackageName, Rights>,
+}
+
+/// Who may do what with one repository.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rights {
+    /// Who may fetch, besides those who may push; `None` for those who may read everywhere.
+    pub read: Option<Acl>,
+    /// Who may push; `None` for those who may push everywhere.
+    pub push: Option<Acl>,
 }
 
 /// Who makes the tags and the commits of the superproject.
@@ -102,6 +143,8 @@ pub struct Tagger {
     pub name: String,
     /// The mail address.
     pub email: String,
+    /// The key that signs tags; `None` to sign none.
+    pub key: Option<SigningKey>,
 }
 
 /// A distribution that pockets are built in.
@@ -122,7 +165,7 @@ pub struct Base {
 /// How packages are built.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Builder {
-    /// What it is done by.
+    /// What it is done by where a pocket does not name another.
     pub backend: BuildBackend,
     /// The user of the operating system who builds; `None` for the one who runs the worker.
     pub user: Option<String>,
@@ -136,18 +179,18 @@ pub struct Builder {
     pub processes: Option<u64>,
     /// How many bytes the results of one job may have together.
     pub results: u64,
-}
-
-/// What packages are built by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BuildBackend {
-    /// sbuild, in its `unshare` mode.
-    Sbuild,
-    /// Rooms of our own.
-    Overlay {
-        /// How many bytes the layers with build dependencies may take; `None` for the default.
-        layers: Option<u64>,
-    },
+    /// How many builds run at once; `None` for as many as there are processors, and one a job at least.
+    pub builds: Option<NonZeroUsize>,
+    /// For how long failed builds are kept; `None` for the backend's default.
+    pub keep_failed: Option<Duration>,
+    /// How many bytes they may take; `None` for the backend's default.
+    pub keep_failed_size: Option<u64>,
+    /// How many bytes the layers with build dependencies may take; `None` for the default.
+    pub layers: Option<u64>,
+    /// What the virtual machines of the backend `vm`, and of sbuild's mode `qemu`, have.
+    pub vm: Machine,
+    /// How sbuild makes its environments.
+    pub mode: Mode,
 }
 
 /// Who writes the indices of the archive.
@@ -198,6 +241,8 @@ pub struct Publisher {
     pub label: String,
     /// What is kept of what a suite served before.
     pub retention: Retention,
+    /// Who it is that says how its packages came to be.
+    pub provenance: Provenance,
     /// For how long after it was signed apt accepts what a suite serves; `None` for ever.
     pub valid_for: Option<Duration>,
     /// Where `apt changelog` finds changelogs: a URI with `@CHANGEPATH@` in it, or `no`.
@@ -210,6 +255,15 @@ pub struct Publisher {
     pub debug: Option<Component>,
     /// The compressed forms of its indices.
     pub compression: Vec<Compression>,
+}
+
+/// How publications are vouched for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Provenance {
+    /// A URI that names the site.
+    pub builder_id: String,
+    /// For how long the provenance of what is not in the archive any more is kept; `None` for ever.
+    pub keep: Option<Duration>,
 }
 
 /// What the `Release` file of a pocket's suite says, besides what all of them say.
@@ -280,6 +334,12 @@ impl fmt::Display for ConfigError {
 }
 
 impl Config {
+    /// Returns what builds the packages of any pocket, each once.
+    #[must_use]
+    pub fn build_backends(&self) -> BTreeSet<BuildBackend> {
+        self.pockets.values().map(|it| it.building.backend).collect()
+    }
+
     /// Reads a configuration file. What the file leaves out and depends on the machine is taken from `host`.
     ///
     /// # Errors

@@ -12,13 +12,16 @@ use crate::policy::{Declaration, DeclaredBinary, PackageType};
 
 mod binary;
 mod changes;
-mod contents;
+pub(crate) mod contents;
+mod difference;
 mod hashing;
 mod source;
 
 pub use binary::BinaryControl;
+pub(crate) use binary::control_text;
 pub use changes::Changes;
 pub(crate) use contents::{list_files, unpack};
+pub(crate) use difference::differences_of_packages;
 pub(crate) use hashing::hash_file;
 use hashing::{hash_open, open_regular};
 pub use source::SourceControl;
@@ -83,7 +86,28 @@ pub fn read_control(bytes: &[u8]) -> Result<Declaration, String> {
     if binaries.is_empty() {
         return Err("it has no paragraph of a binary package (deb-src-control(5))".to_owned());
     }
-    Ok(Declaration { source, binaries })
+    let needs = control.source().into_iter().flat_map(|source| {
+        let fields = NEEDS.into_iter().filter_map(move |it| source.as_deb822().get(it));
+        fields.flat_map(|it| names_of(&it))
+    });
+    let provides = control.binaries().filter_map(|it| it.as_deb822().get("Provides"));
+    let provides = provides.flat_map(|it| names_of(&it)).collect();
+    let needs = needs.collect();
+    Ok(Declaration { source, binaries, needs, provides })
+}
+
+/// The fields that say what a build needs (deb-src-control(5)).
+const NEEDS: [&str; 3] = ["Build-Depends", "Build-Depends-Arch", "Build-Depends-Indep"];
+
+/// Returns the names in a list of relations (Debian Policy 7.1); what is no name, such as a substitution variable, is
+/// left out.
+fn names_of(relations: &str) -> Vec<PackageName> {
+    let without_comments = relations.lines().filter(|it| !it.starts_with('#')).collect::<Vec<_>>().join(" ");
+    let names = without_comments.split([',', '|']).filter_map(|it| {
+        let end = |c: char| c.is_whitespace() || "(:[<".contains(c);
+        it.trim().split(end).next()?.parse().ok()
+    });
+    names.collect()
 }
 
 /// Reads the paragraph of a binary package in a `debian/control`.
@@ -125,7 +149,7 @@ fn shorten(text: &str) -> String {
 }
 
 /// Reads a regular file of limited size as UTF-8.
-fn read_text(path: &Path) -> Result<String, VerifyError> {
+pub(crate) fn read_text(path: &Path) -> Result<String, VerifyError> {
     let file = open_regular(path)?;
     let mut text = String::new();
     let read = file.take(MAX_CONTROL_BYTES).read_to_string(&mut text);
@@ -154,7 +178,7 @@ pub(crate) struct Listed {
 }
 
 /// Reads a `Checksums-Sha256` field (Debian Policy 5.6.24).
-fn read_checksums(path: &Path, field: Option<&str>) -> Result<Vec<Listed>, VerifyError> {
+pub(crate) fn read_checksums(path: &Path, field: Option<&str>) -> Result<Vec<Listed>, VerifyError> {
     let field = field.ok_or_else(|| VerifyError::new(path, "it has no Checksums-Sha256 field"))?;
     let mut listed: Vec<Listed> = Vec::new();
     for line in field.lines().filter(|line| !line.trim().is_empty()) {
@@ -235,7 +259,7 @@ fn file_name_of(path: &Path) -> Result<FileName, VerifyError> {
     name.parse().map_err(|e| VerifyError::new(path, format!("{e}")))
 }
 
-fn parse_paragraph(path: &Path, text: &str) -> Result<deb822_fast::Paragraph, VerifyError> {
+pub(crate) fn parse_paragraph(path: &Path, text: &str) -> Result<deb822_fast::Paragraph, VerifyError> {
     let (body, _signature) = debian_control::pgp::strip_pgp_signature(text)
         .map_err(|e| VerifyError::new(path, format!("its signature is malformed: {e}")))?;
     body.parse().map_err(|e| VerifyError::new(path, format!("it does not parse: {e}")))

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use crate::audit::AuditError;
 use crate::names::{CommitId, JobId, PackageName, PocketName, Suite, Version};
-use crate::policy::{OutputRejection, Rejection};
+use crate::policy::{GateRejection, OutputRejection, Rejection};
+use crate::provenance::ProvenanceError;
 use crate::publisher::Generation;
 
 /// Any error from below a backend.
@@ -217,6 +218,10 @@ pub enum StageError {
     Verify(#[from] VerifyError),
     /// What a build left may not be published.
     Output(#[from] OutputRejection),
+    /// A gate of the pocket keeps it out.
+    Gates(#[from] GateRejection),
+    /// What was published could not be vouched for.
+    Provenance(#[from] ProvenanceError),
 }
 
 impl StageError {
@@ -236,7 +241,8 @@ impl StageError {
             )
             | Self::Pocket(PocketError::Moved { .. })
             | Self::Verify(_)
-            | Self::Output(_) => Disposition::End,
+            | Self::Output(_)
+            | Self::Gates(_) => Disposition::End,
             Self::Build(BuildError::GivenBack { .. }) => Disposition::GiveBack,
             Self::Build(BuildError::Interrupted) => Disposition::Stop,
             Self::Export(ExportError::Backend(_))
@@ -244,7 +250,8 @@ impl StageError {
             | Self::Publish(PublishError::Backend(_))
             | Self::Pocket(PocketError::Backend(_))
             | Self::Queue(_)
-            | Self::Audit(_) => Disposition::Halt,
+            | Self::Audit(_)
+            | Self::Provenance(_) => Disposition::Halt,
         }
     }
 }

@@ -1,25 +1,30 @@
 //! What runs at every end of a job: the executables of the hook directories (rules H1 and H2).
 //!
-//! Never changes the outcome of a job: a hook that fails, hangs or floods is ended and logged.
+//! Never changes the outcome of a job: a hook that fails, hangs or floods is ended and logged, and told again by the
+//! [`Outbox`].
 
 use std::collections::BTreeMap;
-use std::fmt::{self, Debug};
+use std::fmt::Debug;
 use std::fs::File;
 use std::io::{self, Seek, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use serde::Serialize;
 
-use crate::audit::{AuditLog, Entry, Happened, Head};
 use crate::durable;
 use crate::error::causes;
-use crate::job::{Ended, Outcome};
-use crate::names::{CommitId, JobId, PackageName, PocketName, Principal, Version};
 use crate::process::{Command, Limits};
-use crate::stop::Never;
+use crate::stop::{Interrupt, Never};
+
+mod event;
+mod outbox;
+
+pub use event::{Event, EventKind};
+pub use outbox::{Failing, Outbox, OutboxError, PATIENCE, Standing};
+
+use outbox::Listener;
 
 /// What a hook may print, in bytes, before it is ended.
 const MAX_OUTPUT: u64 = 1 << 20;
@@ -33,167 +38,13 @@ const MAX_LOG: u64 = 16 << 20;
 /// Tells the world outside what happened.
 ///
 /// # Contract
-/// - `announce` returns when everybody was told, or could not be.
+/// - `announce` returns when everybody was told, or could not be, or when it is certain that they will be.
 /// - It fails for nobody: what went wrong is logged.
 /// - It may be called again for the same event, after a crash; those who listen must bear that.
 #[cfg_attr(feature = "mocks", mockall::automock)]
 pub trait Announce: Debug + Send + Sync {
     /// Tells of one event.
     fn announce(&self, event: &Event);
-}
-
-/// What happened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum EventKind {
-    /// A request was accepted.
-    Submitted,
-    /// A request or a job broke rules, or was cancelled; nothing was changed.
-    Refused,
-    /// A pocket serves the package now, and Git says so.
-    Published,
-    /// The package could not be made; nothing was changed.
-    Failed,
-    /// A repository was made.
-    RepoCreated,
-    /// A pocket was returned to what it served before, and that moved the package; without a version, it took the
-    /// package away.
-    RolledBack,
-}
-
-impl EventKind {
-    /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Submitted, Self::Refused, Self::Published, Self::Failed, Self::RepoCreated, Self::RolledBack];
-
-    /// Returns the event's name, which its directory and the hooks' environment have.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Submitted => "submitted",
-            Self::Refused => "refused",
-            Self::Published => "published",
-            Self::Failed => "failed",
-            Self::RepoCreated => "repo-created",
-            Self::RolledBack => "rolled-back",
-        }
-    }
-
-    /// Returns the event that an outcome is.
-    #[must_use]
-    pub fn of(outcome: &Outcome) -> Self {
-        match outcome {
-            Outcome::Published { .. } | Outcome::Current { .. } => Self::Published,
-            Outcome::Rejected { .. } | Outcome::Cancelled { .. } => Self::Refused,
-            Outcome::Failed { .. } => Self::Failed,
-        }
-    }
-}
-
-impl fmt::Display for EventKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
-
-/// One event, with its facts. Hooks get it as one JSON object; a fact that there is not is left out.
-#[derive(Clone, Debug, Serialize)]
-pub struct Event {
-    /// What happened.
-    #[serde(rename = "event")]
-    pub kind: EventKind,
-    /// When.
-    pub time: Timestamp,
-    /// The package.
-    pub package: PackageName,
-    /// The pocket.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub pocket: Option<PocketName>,
-    /// The version.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub version: Option<Version>,
-    /// The commit.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub commit: Option<CommitId>,
-    /// Who asked.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub principal: Option<Principal>,
-    /// The job.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub job: Option<JobId>,
-    /// The build log.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub log: Option<PathBuf>,
-    /// Where the audit log ended when it had recorded this.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub audit: Option<Head>,
-    /// How the job ended.
-    #[serde(rename = "result", skip_serializing_if = "Option::is_none")]
-    pub outcome: Option<Outcome>,
-}
-
-impl Event {
-    /// Begins an event of a package, now, with no other fact.
-    #[must_use]
-    pub fn new(kind: EventKind, package: PackageName) -> Self {
-        Self {
-            kind,
-            time: Timestamp::now(),
-            package,
-            pocket: None,
-            version: None,
-            commit: None,
-            principal: None,
-            job: None,
-            log: None,
-            audit: None,
-            outcome: None,
-        }
-    }
-
-    /// Returns the event of a job's end.
-    #[must_use]
-    pub fn ended(ended: &Ended) -> Self {
-        let request = &ended.job.request;
-        let (version, log) = match &ended.outcome {
-            Outcome::Published { version, .. } | Outcome::Current { version } => {
-                (Some(version.clone()), None)
-            }
-            Outcome::Failed { log, .. } => (None, log.clone()),
-            Outcome::Rejected { .. } | Outcome::Cancelled { .. } => (None, None),
-        };
-        Self {
-            time: ended.ended,
-            pocket: Some(request.pocket.clone()),
-            version,
-            commit: Some(request.commit.clone()),
-            principal: Some(request.principal.clone()),
-            job: Some(ended.job.id.clone()),
-            log,
-            outcome: Some(ended.outcome.clone()),
-            ..Self::new(EventKind::of(&ended.outcome), request.package.clone())
-        }
-    }
-
-    /// Returns the environment of the hooks; what there is not is empty.
-    fn environment(&self) -> [(&'static str, String); 10] {
-        fn text<T: ToString>(fact: Option<&T>) -> String {
-            fact.map(ToString::to_string).unwrap_or_default()
-        }
-        let log = self.log.as_ref().map(|it| it.to_string_lossy().into_owned());
-        [
-            ("INVIRTIBUILDER_EVENT", self.kind.to_string()),
-            ("INVIRTIBUILDER_POCKET", text(self.pocket.as_ref())),
-            ("INVIRTIBUILDER_PACKAGE", self.package.to_string()),
-            ("INVIRTIBUILDER_VERSION", text(self.version.as_ref())),
-            ("INVIRTIBUILDER_COMMIT", text(self.commit.as_ref())),
-            ("INVIRTIBUILDER_PRINCIPAL", text(self.principal.as_ref())),
-            ("INVIRTIBUILDER_JOB", text(self.job.as_ref())),
-            ("INVIRTIBUILDER_LOG", log.unwrap_or_default()),
-            ("INVIRTIBUILDER_AUDIT_SEQ", text(self.audit.as_ref().map(|it| it.seq).as_ref())),
-            ("INVIRTIBUILDER_AUDIT_HEAD", text(self.audit.as_ref())),
-        ]
-    }
 }
 
 /// What became of one hook.
@@ -220,7 +71,6 @@ pub struct Hooks {
     timeout: Duration,
     log: PathBuf,
     environment: BTreeMap<String, String>,
-    audit: Option<AuditLog>,
 }
 
 impl Hooks {
@@ -228,20 +78,7 @@ impl Hooks {
     /// the file that what they print is added to.
     #[must_use]
     pub fn new(directory: impl Into<PathBuf>, timeout: Duration, log: impl Into<PathBuf>) -> Self {
-        Self {
-            directory: directory.into(),
-            timeout,
-            log: log.into(),
-            environment: BTreeMap::new(),
-            audit: None,
-        }
-    }
-
-    /// Records each run of a hook.
-    #[must_use]
-    pub fn with_audit(mut self, audit: AuditLog) -> Self {
-        self.audit = Some(audit);
-        self
+        Self { directory: directory.into(), timeout, log: log.into(), environment: BTreeMap::new() }
     }
 
     /// Gives every hook one more environment variable.
@@ -261,14 +98,33 @@ impl Hooks {
                 return Vec::new();
             }
         };
-        hooks.iter().map(|path| self.run_one(path, event)).collect()
+        hooks.iter().map(|path| self.run_one(path, event, &Never)).collect()
     }
 
-    fn run_one(&self, path: &Path, event: &Event) -> HookResult {
+    /// Returns the hooks by their names, in the order of these.
+    fn listeners(&self) -> io::Result<Vec<Listener>> {
+        let mut found: BTreeMap<String, Listener> = BTreeMap::new();
+        for kind in EventKind::ALL {
+            for path in executables(&self.directory.join(format!("{kind}.d")))? {
+                let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                // The time when it got its name or its rights.
+                let metadata = std::fs::symlink_metadata(&path)?;
+                let nanoseconds = i32::try_from(metadata.ctime_nsec()).unwrap_or_default();
+                let since = Timestamp::new(metadata.ctime(), nanoseconds).unwrap_or(Timestamp::MIN);
+                let new = || Listener { name: name.clone(), files: BTreeMap::new(), since };
+                let listener = found.entry(name.clone()).or_insert_with(new);
+                listener.since = listener.since.min(since);
+                listener.files.insert(kind, path);
+            }
+        }
+        Ok(found.into_values().collect())
+    }
+
+    fn run_one(&self, path: &Path, event: &Event, interrupt: &dyn Interrupt) -> HookResult {
         let hook = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let started = Instant::now();
         let mut kept = Kept(Vec::new());
-        let problem = self.execute(path, event, &mut kept).err();
+        let problem = self.execute(path, event, &mut kept, interrupt).err();
         let output = String::from_utf8_lossy(&kept.0).into_owned();
         let result = HookResult { hook, duration: started.elapsed(), problem, output };
         let (hook, milliseconds) = (&result.hook, result.duration.as_millis());
@@ -279,13 +135,16 @@ impl Hooks {
         if let Err(e) = self.log(event, &result) {
             tracing::warn!("the log of the hooks cannot be written: {}", causes(&*e).join(": "));
         }
-        if let Some(Err(e)) = self.audit.as_ref().map(|it| it.append(&of_hook(event, &result))) {
-            tracing::error!("the run of a hook is not recorded: {}", causes(&e).join(": "));
-        }
         result
     }
 
-    fn execute(&self, path: &Path, event: &Event, output: &mut Kept) -> Result<(), String> {
+    fn execute(
+        &self,
+        path: &Path,
+        event: &Event,
+        output: &mut Kept,
+        interrupt: &dyn Interrupt,
+    ) -> Result<(), String> {
         let facts = facts(event).map_err(|e| format!("its input cannot be made: {e}"))?;
         let limits = Limits { time: self.timeout, silence: self.timeout, output: MAX_OUTPUT };
         let program = path.to_str().ok_or("its path is not UTF-8")?;
@@ -296,7 +155,7 @@ impl Hooks {
         for (name, value) in event.environment() {
             command = command.env(name, value);
         }
-        match command.run_logged(output, &Never) {
+        match command.run_logged(output, interrupt) {
             Ok(status) if status.success() => Ok(()),
             Ok(status) => Err(format!("it ended with {status}")),
             Err(e) => Err(causes(&e).join(": ")),
@@ -328,19 +187,6 @@ impl Announce for Hooks {
     fn announce(&self, event: &Event) {
         self.run(event);
     }
-}
-
-/// Tells the audit log of a hook's run.
-fn of_hook(event: &Event, result: &HookResult) -> Entry {
-    let entry = Entry {
-        pocket: event.pocket.clone(),
-        package: Some(event.package.clone()),
-        version: event.version.clone(),
-        job: event.job.clone(),
-        ..Entry::new(Happened::Hook)
-    };
-    let entry = entry.with("hook", &result.hook).with("of", event.kind);
-    entry.with("result", result.problem.as_deref().unwrap_or("done"))
 }
 
 /// Keeps the beginning of what is written to it.

@@ -1,11 +1,14 @@
 //! What was asked, what became of it, and how far it is: plain data.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::names::{CommitId, FileName, JobId, PackageName, PocketName, Principal, Version};
+use crate::names::{Architecture, CommitId, FileName, JobId, PackageName, PocketName, Principal, Version};
+use crate::policy::Note;
+use crate::provenance::UsedBase;
 use crate::publisher::Generation;
 
 /// What somebody asked for.
@@ -20,6 +23,21 @@ pub struct Request {
     pub commit: CommitId,
     /// Who asks.
     pub principal: Principal,
+    /// The optional architecture to add to what the pocket serves of the commit already; `None` to publish it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adds: Option<Architecture>,
+}
+
+/// What jobs wait for each other by: a package; or an optional architecture of one, whose builds hold nothing up.
+pub type Lane<'a> = (&'a PackageName, Option<&'a Architecture>);
+
+impl Request {
+    /// Returns the lane: jobs of one lane are worked in their order, one at a time. One that adds an architecture also
+    /// waits for the earlier publications of its package, and they for none that adds.
+    #[must_use]
+    pub fn lane(&self) -> Lane<'_> {
+        (&self.package, self.adds.as_ref())
+    }
 }
 
 /// A request that the queue has accepted.
@@ -30,9 +48,48 @@ pub struct Job {
     /// What was asked.
     #[serde(flatten)]
     pub request: Request,
+    /// The earlier jobs that build what it depends on, as far as they had not ended when it was accepted: it is not
+    /// worked before all of them have ended, however they do.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub after: Vec<Predecessor>,
+    /// The binary packages that it makes for later jobs to build against, and what they provide. Empty where no
+    /// pocket is built against its pocket.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub builds: BTreeSet<PackageName>,
     /// When it was given back and may be tried again; `None` if it never was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub given_back: Option<GivenBack>,
+}
+
+impl Job {
+    /// Makes a job that neither waits for others nor is waited for.
+    #[must_use]
+    pub fn new(id: JobId, request: Request) -> Self {
+        Self { id, request, after: Vec::new(), builds: BTreeSet::new(), given_back: None }
+    }
+}
+
+/// An earlier job, and why another waits for it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Predecessor {
+    /// The job.
+    pub job: JobId,
+    /// The source package that it builds.
+    pub package: PackageName,
+    /// The names that the other job build-depends on, of which it makes or provides a package.
+    pub builds: Vec<PackageName>,
+}
+
+/// What a new job has to do with others: from `debian/control` at its commit, and its pocket's configuration.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Relations {
+    /// The names of binary packages that it makes or provides.
+    pub builds: BTreeSet<PackageName>,
+    /// The names that it build-depends on, alternatives among them, whatever the version, architecture or profile.
+    pub needs: BTreeSet<PackageName>,
+    /// The pockets whose packages its build sees.
+    pub against: BTreeSet<PocketName>,
 }
 
 /// Why a job waits for another try.
@@ -56,6 +113,8 @@ pub enum Stage {
     Export,
     /// Binary packages are built from the source package.
     Build,
+    /// The pocket's gates ask about the packages.
+    Examine,
     /// The archive starts to serve the package.
     Publish,
     /// Git is made to say the same.
@@ -72,6 +131,7 @@ impl Stage {
             Self::Validate => "validate",
             Self::Export => "export",
             Self::Build => "build",
+            Self::Examine => "examine",
             Self::Publish => "publish",
             Self::Record => "record",
             Self::Announce => "announce",
@@ -90,6 +150,9 @@ pub enum Outcome {
         /// The pocket that it was copied from; `None` if it was built.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         copied_from: Option<PocketName>,
+        /// What the pocket's gates found that did not keep it out.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        notes: Vec<Note>,
     },
     /// The pocket served the commit already; nothing was done.
     Current {
@@ -114,6 +177,11 @@ pub enum Outcome {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         log: Option<PathBuf>,
     },
+    /// The pocket no longer serves what the job was to add to; nothing was changed.
+    Superseded {
+        /// What it serves instead.
+        reason: String,
+    },
     /// Somebody cancelled the job; nothing was changed.
     Cancelled {
         /// Who did.
@@ -130,6 +198,7 @@ impl Outcome {
             Self::Current { .. } => "current",
             Self::Rejected { .. } => "rejected",
             Self::Failed { .. } => "failed",
+            Self::Superseded { .. } => "superseded",
             Self::Cancelled { .. } => "cancelled",
         }
     }
@@ -163,6 +232,9 @@ pub enum JobState {
         /// The earlier job of the same package that it waits for.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         behind: Option<JobId>,
+        /// Those of the jobs that it comes after that have not ended.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        waits_for: Vec<JobId>,
     },
     /// A worker has it, or died with it; then the next worker takes it up.
     Running {
@@ -204,6 +276,12 @@ pub struct Checkpoint {
     pub version: Version,
     /// Where the pocket's branch was when the job was validated; `None` if it did not exist.
     pub expected_head: Option<CommitId>,
+    /// What the pocket's gates found that did not keep it out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<Note>,
+    /// The bases that it was built in; none for a copy.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub bases: Vec<UsedBase>,
     /// What will be published.
     #[serde(flatten)]
     pub decision: Decision,
@@ -218,6 +296,13 @@ pub enum Decision {
         /// The `.dsc` file, relative to the workspace.
         dsc: PathBuf,
         /// The `.changes` files, relative to the workspace, one for each run of the builder.
+        changes: Vec<PathBuf>,
+    },
+    /// Files in the job's workspace, to be added to what the pocket serves.
+    Add {
+        /// The `.dsc` file, relative to the workspace.
+        dsc: PathBuf,
+        /// The `.changes` file, relative to the workspace.
         changes: Vec<PathBuf>,
     },
     /// What another pocket serves.
@@ -245,6 +330,12 @@ pub struct Publication {
     pub principal: Principal,
     /// The job or the rollback that did it.
     pub job: JobId,
+    /// The architecture that was added to what was served; `None` if all was published.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub added: Option<Architecture>,
+    /// The fingerprint of the key that signed the version's tag; `None` if there was no tag, or no key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signed_by: Option<String>,
     /// The generation of the suite in which it came; `None` if the publisher does not number them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub generation: Option<Generation>,

@@ -24,7 +24,7 @@
 //!
 //! # A whole job
 //! ```
-//! use invirtibuilder_core::job::{Job, Outcome, Stage};
+//! use invirtibuilder_core::job::{Job, Outcome, Relations, Stage};
 //! use invirtibuilder_core::memory::Lab;
 //! use invirtibuilder_core::pipeline::Observer;
 //! use invirtibuilder_core::queue::Queue;
@@ -45,11 +45,11 @@
 //! let package = "hello".parse()?;
 //! let commit = lab.commit(&package, &"1.0".parse()?, None);
 //! let (queue, pipeline) = (lab.queue(), lab.pipeline());
-//! queue.submit(Lab::request("prod", &package, &commit))?;
+//! queue.submit(Lab::request("prod", &package, &commit), &Relations::default())?;
 //!
 //! let worker = Worker { queue: &queue, pipeline: &pipeline, observer: &Unheard, jobs: std::num::NonZeroUsize::MIN };
 //! let worked = worker.run(Until::Empty, &Stop::new()?)?;
-//! assert_eq!(worked.outcomes, [Outcome::Published { version: "1.0".parse()?, copied_from: None }]);
+//! assert_eq!(worked.outcomes, [Outcome::Published { version: "1.0".parse()?, copied_from: None, notes: Vec::new() }]);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
@@ -86,13 +86,16 @@
 
 pub mod access;
 pub mod audit;
+mod base64;
 pub mod builder;
 pub mod config;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod control;
+pub mod door;
 pub mod durable;
 pub mod error;
+pub mod examiner;
 pub mod exporter;
 pub mod finding;
 pub mod hooks;
@@ -104,8 +107,10 @@ pub mod plain_text;
 pub mod pocket;
 pub mod policy;
 pub mod process;
+pub mod provenance;
 pub mod publisher;
 pub mod queue;
+pub mod repair;
 pub mod repository;
 pub mod rollback;
 pub mod signer;

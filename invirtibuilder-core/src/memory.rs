@@ -14,7 +14,7 @@ use crate::error::BoxError;
 use crate::hooks::{Announce, Event};
 use crate::job::{Checkpoint, Ended, Job, Publication, Stage};
 use crate::names::{CommitId, JobId, PackageName, PocketName, Principal, Suite, Version};
-use crate::policy::Access;
+use crate::policy::{Access, Declaration, Finding, GateKind};
 
 mod build;
 pub mod files;
@@ -23,7 +23,7 @@ mod pockets;
 mod publisher;
 mod queue;
 
-pub use build::{MemoryBuilder, MemoryExporter};
+pub use build::{MemoryBuilder, MemoryExaminer, MemoryExporter};
 pub use lab::Lab;
 pub use pockets::MemoryPocket;
 pub use publisher::{MemoryPublisher, Served, SuiteContents};
@@ -52,12 +52,30 @@ pub struct World {
     pub publications: Vec<Publication>,
     /// The events that were announced.
     pub announced: Vec<String>,
+    /// What packages declare that make more than one binary package of their own name for `all`.
+    pub declared: BTreeMap<PackageName, Declaration>,
     /// The packages of the base that everything is built in.
     pub protected: BTreeSet<PackageName>,
+    /// What the gates find of everything.
+    pub findings: BTreeMap<GateKind, Vec<Finding>>,
+    /// On what the packages depend that are built, besides their source.
+    pub irreproducible: Irreproducible,
     /// The principals who may do nothing.
     pub denied: BTreeSet<Principal>,
     /// The names of all effects, in their order.
     pub effects: Vec<String>,
+}
+
+/// On what packages depend besides their source.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Irreproducible {
+    /// Nothing.
+    #[default]
+    Never,
+    /// The environment.
+    ByVariation,
+    /// Everything: no two builds give the same.
+    Always,
 }
 
 /// A commit of a package's repository.
@@ -138,11 +156,12 @@ impl Memory {
 
     /// Does an effect on the world, or crashes before or after it.
     pub(crate) fn effect<T>(&self, name: &str, act: impl FnOnce(&mut World) -> T) -> Result<T, BoxError> {
+        // The fuse belongs to whoever has the world: builds run side by side.
+        let mut world = self.world();
         let left = self.fuse.load(Ordering::SeqCst);
         if left == 0 {
             return Err(format!("crash before {name}").into());
         }
-        let mut world = self.world();
         world.effects.push(name.to_owned());
         let value = act(&mut world);
         if left == 1 {

@@ -8,8 +8,10 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+mod snapshot;
 mod version;
 
+pub use snapshot::Snapshot;
 pub use version::Version;
 
 /// A text that is not a well-formed name.

@@ -7,31 +7,43 @@
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use jiff::Timestamp;
 
-use crate::audit::{AuditLog, Entry, Happened};
+use crate::audit::AuditLog;
 use crate::builder::Builder;
 use crate::durable;
-use crate::error::{BuildError, Disposition, ExportError, PocketError, StageError, VerifyError};
+use crate::error::{Disposition, ExportError, PocketError, StageError, VerifyError};
+use crate::examiner::Examiner;
 use crate::exporter::Exporter;
 use crate::hooks::Announce;
 use crate::job::{Checkpoint, Decision, Job, Outcome, Request, Stage};
-use crate::names::{PocketName, Principal};
+use crate::names::{PocketName, Principal, Snapshot, Version};
 use crate::pocket::Pocket;
 use crate::pocket::locks::{Hold, PocketLocks};
-use crate::policy::{self, Access, Facts, PocketSpec, Survey, Verdict, Violation};
+use crate::policy::{self, Access, Facts, Note, PocketSpec, Survey, Verdict, Versions, Violation};
+use crate::provenance::Attestor;
 use crate::publisher::Publisher;
 use crate::queue::Claim;
 use crate::states::{BuildArtifacts, BuildPlan, CopyPlan, Plan, Published, Recorded, SourcePackage};
-use crate::stop::{Interrupt, Stop};
+use crate::stop::Stop;
 
+mod adding;
 mod ending;
+mod fan_out;
+mod gates;
 mod output;
+mod repair;
 mod rollback;
+mod slots;
+mod working;
 
+use working::Working;
+
+pub(crate) use ending::{PROVENANCE, PROVENANCE_SUM};
 pub use rollback::RollbackError;
+pub use slots::Slots;
 
 /// How often a job is tried again when its environment failed, before it is given up.
 const MAX_ATTEMPTS: u32 = 8;
@@ -67,16 +79,22 @@ pub struct Pipeline {
     pub exporter: Box<dyn Exporter>,
     /// Makes binary packages.
     pub builder: Box<dyn Builder>,
+    /// Asks what the pockets' gates ask; `None` for a program whose pockets have none.
+    pub examiner: Option<Box<dyn Examiner>>,
     /// Serves them.
     pub publisher: Arc<dyn Publisher>,
     /// Keeps a record of what happens; `None` for a program that keeps none.
     pub audit: Option<AuditLog>,
+    /// Vouches for what is published; `None` for a program that does not.
+    pub attestor: Option<Attestor>,
     /// Tells others.
     pub announcer: Arc<dyn Announce>,
     /// The directory of the build logs.
     pub logs: PathBuf,
     /// How many bytes the results of one job may have together.
     pub max_results: u64,
+    /// How many builds run at once.
+    pub slots: Slots,
 }
 
 /// The results that a job may leave unless somebody says otherwise: 4 GiB.
@@ -109,6 +127,7 @@ pub struct Halt {
 #[derive(Debug)]
 enum Ready {
     Built(BuildArtifacts),
+    Adding(BuildArtifacts),
     Copy(CopyPlan),
 }
 
@@ -116,7 +135,7 @@ impl Ready {
     /// Returns the plan, and where it is copied from.
     fn subject(&self) -> (BuildPlan, Option<PocketName>) {
         match self {
-            Self::Built(artifacts) => (artifacts.plan().clone(), None),
+            Self::Built(artifacts) | Self::Adding(artifacts) => (artifacts.plan().clone(), None),
             Self::Copy(copy) => (copy.plan().clone(), Some(copy.from().name.clone())),
         }
     }
@@ -125,7 +144,7 @@ impl Ready {
 /// What a job came to before its checkpoint.
 enum Prepared {
     /// It may be published, as long as the pockets that are concerned are held.
-    Ready(Box<Ready>, Vec<Hold>),
+    Ready(Box<Ready>, Vec<Note>, Vec<Hold>),
     Over(Outcome),
 }
 
@@ -142,37 +161,6 @@ trait InStage<T> {
 impl<T, E: Into<StageError>> InStage<T> for Result<T, E> {
     fn in_stage(self, stage: Stage) -> Result<T, Setback> {
         self.map_err(|error| Setback { stage, error: error.into() })
-    }
-}
-
-/// A job in a worker's hands.
-struct Working<'a> {
-    claim: Box<dyn Claim>,
-    observer: &'a dyn Observer,
-    stop: &'a Stop,
-}
-
-impl Working<'_> {
-    fn enter(&mut self, stage: Stage) {
-        tracing::debug!(job = %self.claim.job().id, stage = stage.as_str(), "stage begins");
-        self.claim.enter(stage);
-        self.observer.entered(self.claim.job(), stage);
-    }
-}
-
-impl Working<'_> {
-    /// The last moment at which a job can be cancelled, or kept for another worker.
-    fn go_on(&self, prepared: Prepared) -> Result<Prepared, Setback> {
-        if matches!(prepared, Prepared::Ready(..)) && self.is_interrupted() {
-            return Err(Setback { stage: Stage::Publish, error: BuildError::Interrupted.into() });
-        }
-        Ok(prepared)
-    }
-}
-
-impl Interrupt for Working<'_> {
-    fn is_interrupted(&self) -> bool {
-        self.stop.is_set() || self.claim.cancelled().is_some()
     }
 }
 
@@ -212,23 +200,34 @@ impl Pipeline {
     /// # Errors
     /// The job is past its checkpoint and could not be completed. It is kept.
     pub fn work(&self, claim: Box<dyn Claim>, stop: &Stop, observer: &dyn Observer) -> Result<Turn, Halt> {
-        let mut working = Working { claim, observer, stop };
+        let mut working =
+            Working { claim, observer, stop, failed_log: Mutex::default(), bases: Mutex::default() };
         let job = working.claim.job().clone();
         observer.claimed(&job);
         let halt = |cause| Halt { job: job.id.clone(), cause: Box::new(cause) };
-        self.witness(&Entry { job: Some(job.id.clone()), ..Entry::of(Happened::Started, &job.request) })
-            .map_err(halt)?;
-        let (ready, _holds, is_resumed) = match working.claim.checkpoint() {
+        self.tell_of_start(&job).map_err(halt)?;
+        let (ready, notes, _holds, is_resumed) = match working.claim.checkpoint() {
             Some(checkpoint) => {
-                let holds = self.hold(&rollback::concerned(&job, &checkpoint)).map_err(halt)?;
-                (self.resume(&working, &checkpoint).map_err(halt)?, holds, true)
+                let ready = self.resume(&working, &checkpoint).map_err(halt)?;
+                let holds = match &ready {
+                    Ready::Adding(artifacts) => vec![self.alone(artifacts.plan()).map_err(halt)?],
+                    Ready::Built(_) | Ready::Copy(_) => {
+                        self.hold(&rollback::concerned(&job, &checkpoint)).map_err(halt)?
+                    }
+                };
+                (ready, checkpoint.notes, holds, true)
             }
             None => match self.prepare(&mut working).and_then(|it| working.go_on(it)) {
-                Ok(Prepared::Ready(ready, holds)) => {
+                Ok(Prepared::Ready(ready, notes, holds)) => {
                     let saved =
                         checkpoint_of(&ready, working.claim.workspace()).map_err(|e| halt(e.into()))?;
+                    let bases = match &saved.decision {
+                        Decision::Copy { .. } => Vec::new(),
+                        Decision::Publish { .. } | Decision::Add { .. } => working.bases(),
+                    };
+                    let saved = Checkpoint { notes: notes.clone(), bases, ..saved };
                     working.claim.save(saved).map_err(|e| halt(e.into()))?;
-                    (*ready, holds, false)
+                    (*ready, notes, holds, false)
                 }
                 Ok(Prepared::Over(outcome)) => return self.end(working, outcome).map_err(halt),
                 Err(setback) => return self.turn_down(working, setback).map_err(halt),
@@ -252,30 +251,45 @@ impl Pipeline {
         };
         working.enter(Stage::Record);
         let recorded = self.record(published).map_err(halt)?;
-        self.witness(&ending::of_publication(&recorded)).map_err(halt)?;
+        let attested = self.attest(&recorded, &working).map_err(halt)?;
+        self.witness(&ending::of_publication(&recorded, attested.as_ref())).map_err(halt)?;
+        if job.request.adds.is_none() {
+            self.follow_up(&working).map_err(halt)?;
+        }
         let outcome = Outcome::Published {
             version: recorded.plan().version().clone(),
             copied_from: recorded.copied_from().cloned(),
+            notes,
         };
         self.end(working, outcome).map_err(halt)
     }
 
     /// Everything before the point of no return. Touches only the workspace and the log.
     fn prepare(&self, working: &mut Working<'_>) -> Result<Prepared, Setback> {
+        if let Some(architecture) = working.claim.job().request.adds.clone() {
+            return self.prepare_addition(working, &architecture);
+        }
         working.enter(Stage::Validate);
         // What a rollback that was interrupted has begun is completed before anything is decided.
         drop(self.hold(&[&working.claim.job().request.pocket]).in_stage(Stage::Validate)?);
         let mut plan = self.plan(working.claim.job()).in_stage(Stage::Validate)?;
         if let Plan::Copy(copy) = &plan {
+            let vetted = self.vet(copy, working)?;
             let (settled, holds) =
                 self.settle(working.claim.job(), Some(copy.from())).in_stage(Stage::Validate)?;
             match settled {
-                Plan::Copy(copy) => return Ok(Prepared::Ready(Box::new(Ready::Copy(copy)), holds)),
+                Plan::Copy(copy) => {
+                    let notes = self.let_pass(&copy, vetted).in_stage(Stage::Validate)?;
+                    return Ok(Prepared::Ready(Box::new(Ready::Copy(copy)), notes, holds));
+                }
                 other => plan = other,
             }
         }
         let plan = match plan {
-            Plan::Current(version) => return Ok(Prepared::Over(Outcome::Current { version })),
+            Plan::Current(version) => {
+                self.follow_up(working).in_stage(Stage::Validate)?;
+                return Ok(Prepared::Over(Outcome::Current { version }));
+            }
             Plan::Copy(copy) => copy.into_plan(), // It was settled above.
             Plan::Build(plan) => plan,
         };
@@ -283,35 +297,62 @@ impl Pipeline {
         let source = self.export(plan, working.claim.workspace()).in_stage(Stage::Export)?;
         working.enter(Stage::Build);
         let artifacts = self.build(source, working).in_stage(Stage::Build)?;
+        let notes = self.examine(&artifacts, working)?;
         // A build takes minutes or hours, and the world may have moved (rule P9).
-        self.confirm(working.claim.job(), artifacts).in_stage(Stage::Validate)
+        self.confirm(working.claim.job(), artifacts, notes).in_stage(Stage::Validate)
     }
 
     fn plan(&self, job: &Job) -> Result<Plan, StageError> {
         let (verdict, survey) = self.judge(&job.request)?;
         let spec = self.pocket(&job.request.pocket)?.spec();
+        let verdict = match verdict {
+            Verdict::Build(declared) => Verdict::Build(self.version_of(job, spec, declared)?),
+            other => other,
+        };
         let spec_of = |name: &PocketName| self.pockets.get(name).map(|it| it.spec().clone());
         Ok(Plan::new(job, spec, &survey, verdict, spec_of))
     }
 
-    fn export(&self, plan: BuildPlan, workspace: &Path) -> Result<SourcePackage, StageError> {
-        let into = empty_directory(workspace, "source").map_err(|e| ExportError::Backend(e.into()))?;
-        let dsc = self.exporter.export(&plan, &into)?;
-        Ok(SourcePackage::verify(plan, &dsc)?)
+    /// Returns the version that a job builds: the declared one, or that of a try, the same in every attempt.
+    fn version_of(&self, job: &Job, spec: &PocketSpec, declared: Version) -> Result<Version, StageError> {
+        if spec.policy.versions == Versions::Declared {
+            return Ok(declared);
+        }
+        let Request { package, commit, .. } = &job.request;
+        let served = self.publisher.held(&spec.suite, package)?.map(|it| it.version);
+        let version = Snapshot::next(&declared, &spec.name, &job.id, commit, served.as_ref());
+        Ok(version.map_err(|e| policy::Rejection::from(Violation::Malformed(e)))?)
     }
 
-    fn confirm(&self, job: &Job, artifacts: BuildArtifacts) -> Result<Prepared, StageError> {
+    fn export(&self, plan: BuildPlan, workspace: &Path) -> Result<SourcePackage, StageError> {
+        let into = empty_directory(workspace, "source").map_err(|e| ExportError::Backend(e.into()))?;
+        let exported = self.exporter.export(&plan, &into)?;
+        for note in &exported.notes {
+            tracing::info!(job = %plan.job().id, package = %plan.package(), "source: {note}");
+        }
+        Ok(SourcePackage::verify(plan, &exported.dsc)?.with_notes(exported.notes))
+    }
+
+    fn confirm(
+        &self,
+        job: &Job,
+        artifacts: BuildArtifacts,
+        notes: Vec<Note>,
+    ) -> Result<Prepared, StageError> {
         let (now, holds) = self.settle(job, None)?;
         let head = match &now {
             Plan::Current(version) => {
                 return Ok(Prepared::Over(Outcome::Current { version: version.clone() }));
             }
-            Plan::Copy(copy) => return Ok(Prepared::Ready(Box::new(Ready::Copy(copy.clone())), holds)),
+            Plan::Copy(copy) => {
+                let notes = self.let_pass(copy, None)?;
+                return Ok(Prepared::Ready(Box::new(Ready::Copy(copy.clone())), notes, holds));
+            }
             Plan::Build(plan) => plan.expected_head(),
         };
         let plan = artifacts.plan();
         if head == plan.expected_head() {
-            return Ok(Prepared::Ready(Box::new(Ready::Built(artifacts)), holds));
+            return Ok(Prepared::Ready(Box::new(Ready::Built(artifacts)), notes, holds));
         }
         Err(PocketError::Moved {
             pocket: plan.pocket().name.clone(),
@@ -328,11 +369,15 @@ impl Pipeline {
         let plan = BuildPlan::resumed(job, self.pocket(&job.request.pocket)?.spec(), checkpoint);
         Ok(match &checkpoint.decision {
             Decision::Copy { from } => Ready::Copy(CopyPlan::resumed(plan, self.pocket(from)?.spec())),
-            Decision::Publish { dsc, changes } => {
+            Decision::Publish { dsc, changes } | Decision::Add { dsc, changes } => {
                 let workspace = working.claim.workspace();
                 let source = SourcePackage::verify(plan, &workspace.join(dsc))?;
                 let changes: Vec<PathBuf> = changes.iter().map(|it| workspace.join(it)).collect();
-                Ready::Built(BuildArtifacts::verify(source, &changes)?)
+                let artifacts = BuildArtifacts::verify(source, &changes)?;
+                match &checkpoint.decision {
+                    Decision::Add { .. } => Ready::Adding(artifacts),
+                    Decision::Publish { .. } | Decision::Copy { .. } => Ready::Built(artifacts),
+                }
             }
         })
     }
@@ -340,6 +385,7 @@ impl Pipeline {
     fn publish(&self, ready: Ready) -> Result<Published, StageError> {
         let (generation, plan, copied_from) = match ready {
             Ready::Built(artifacts) => (self.publisher.publish(&artifacts)?, artifacts.into_plan(), None),
+            Ready::Adding(artifacts) => (self.publisher.add(&artifacts)?, artifacts.into_plan(), None),
             Ready::Copy(copy) => {
                 let generation = self.publisher.copy(&copy)?;
                 let from = copy.from().name.clone();
@@ -347,6 +393,14 @@ impl Pipeline {
             }
         };
         let held = self.publisher.held(plan.suite(), plan.package())?;
+        if !self.has_added(&plan)? {
+            let subject = format!("the suite {}", plan.suite());
+            return Err(VerifyError::new(
+                subject,
+                format!("it does not serve what was added to {}", plan.package()),
+            )
+            .into());
+        }
         Ok(Published::verify(plan, copied_from, generation, held.as_ref())?)
     }
 
@@ -354,7 +408,7 @@ impl Pipeline {
     fn served(&self, plan: BuildPlan, from: Option<PocketName>) -> Result<Option<Published>, StageError> {
         let held = self.publisher.held(plan.suite(), plan.package())?;
         let is_this = |it: &policy::Held| it.commit.as_ref() == Some(plan.commit());
-        let held = held.filter(is_this);
+        let held = if self.has_added(&plan)? { held.filter(is_this) } else { None };
         Ok(Published::verify(plan, from, None, held.as_ref()).ok())
     }
 
@@ -386,10 +440,12 @@ impl Pipeline {
 
 fn checkpoint_of(ready: &Ready, workspace: &Path) -> Result<Checkpoint, VerifyError> {
     match ready {
-        Ready::Built(artifacts) => artifacts.checkpoint(workspace),
+        Ready::Built(artifacts) | Ready::Adding(artifacts) => artifacts.checkpoint(workspace),
         Ready::Copy(copy) => Ok(Checkpoint {
             version: copy.plan().version().clone(),
             expected_head: copy.plan().expected_head().cloned(),
+            notes: Vec::new(),
+            bases: Vec::new(),
             decision: Decision::Copy { from: copy.from().name.clone() },
         }),
     }

@@ -8,8 +8,9 @@ use std::fmt::Debug;
 
 use crate::error::PocketError;
 use crate::job::Publication;
-use crate::names::{CommitId, PackageName};
+use crate::names::{CommitId, PackageName, Principal, Version};
 use crate::policy::{Head, PocketSpec, Survey};
+use crate::repair::Repair;
 use crate::rollback::RolledBack;
 use crate::states::Published;
 
@@ -36,6 +37,12 @@ pub trait Pocket: Debug + Send + Sync {
     fn record(&self, published: &Published) -> Result<(), PocketError>;
     /// Makes Git agree with a suite that serves again what it served in an earlier generation.
     fn record_rollback(&self, rolled_back: &RolledBack) -> Result<(), PocketError>;
+    /// Mends one difference from the archive, in the name of somebody. It is idempotent, and durable when it returns; it
+    /// moves a branch only from where the repair expects it, and keeps where it was reachable.
+    fn repair(&self, repair: &Repair, by: &Principal) -> Result<(), PocketError> {
+        let _ = (repair, by);
+        Err(PocketError::Backend("these repositories cannot be repaired by this program".into()))
+    }
     /// Reads what Git says that this pocket holds.
     fn contents(&self) -> Result<PocketContents, PocketError>;
     /// Reads the publications of this pocket from the superproject, the latest first, at most `limit`.
@@ -67,6 +74,8 @@ pub struct SuperprojectEntry {
 pub struct Untagged {
     /// The package.
     pub package: PackageName,
+    /// The version.
+    pub version: Version,
     /// The tag that should be there.
     pub tag: String,
     /// The commit that it should name.

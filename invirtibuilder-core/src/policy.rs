@@ -13,11 +13,13 @@ use crate::names::{
 };
 
 mod declaration;
+mod gates;
 mod output;
 mod rules;
 mod violation;
 
 pub use declaration::{ArchitecturePattern, Declaration, DeclaredBinary, PackageType};
+pub use gates::{Demand, Finding, GateKind, GateRejection, Gates, LintianSeverity, Note, weigh};
 pub use output::{BuiltBinary, OutputFacts, OutputRejection, OutputViolation, check_identity, check_output};
 pub use rules::{Verdict, validate};
 pub use violation::{Rejection, Violation};
@@ -39,6 +41,81 @@ pub struct PocketSpec {
     pub base: BaseName,
     /// What it allows.
     pub policy: Policy,
+    /// How its packages are built.
+    pub building: Building,
+}
+
+/// How the packages of a pocket are built, besides the architectures and the base.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Building {
+    /// The architecture whose run also makes the packages for all architectures; `None` for the first.
+    pub all_with: Option<Architecture>,
+    /// The architectures that may come later: a version is published without waiting for them, and keeps being so
+    /// if they fail.
+    pub optional: Vec<Architecture>,
+    /// What builds them.
+    pub backend: BuildBackend,
+    /// The pockets whose suites a build sees besides its base (rule B3).
+    pub build_against: Vec<PocketName>,
+    /// What is asked of packages before they are published or copied.
+    pub gates: Gates,
+}
+
+impl PocketSpec {
+    /// Returns the architecture whose run of the builder also makes the packages for all architectures.
+    #[must_use]
+    pub fn architecture_of_all(&self) -> Option<&Architecture> {
+        let chosen = self.building.all_with.as_ref().filter(|it| self.architectures.contains(it));
+        chosen.or_else(|| self.architectures.first())
+    }
+
+    /// Returns every architecture that packages may be built for, the required ones first.
+    pub fn all_architectures(&self) -> impl Iterator<Item = &Architecture> {
+        self.architectures.iter().chain(&self.building.optional)
+    }
+}
+
+/// What packages are built by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum BuildBackend {
+    /// sbuild, in its `unshare` mode.
+    #[default]
+    Sbuild,
+    /// Rooms of our own.
+    Overlay,
+    /// Virtual machines that are thrown away.
+    Vm,
+    /// This machine as it is, without any walls.
+    Host,
+}
+
+impl BuildBackend {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Sbuild, Self::Overlay, Self::Vm, Self::Host];
+
+    /// Returns its name in the configuration.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Sbuild => "sbuild",
+            Self::Overlay => "overlay",
+            Self::Vm => "vm",
+            Self::Host => "host",
+        }
+    }
+
+    /// Returns whether its builds can see the suites of pockets ([`Building::build_against`]). Who lets another one do
+    /// so says it here: the configuration refuses what is not able to.
+    #[must_use]
+    pub fn can_build_against(self) -> bool {
+        matches!(self, Self::Overlay | Self::Sbuild | Self::Vm)
+    }
+}
+
+impl fmt::Display for BuildBackend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
 }
 
 /// What a pocket allows.
@@ -48,12 +125,27 @@ pub struct Policy {
     pub allow_backtracking: bool,
     /// Whose packages may be copied here (rule P6).
     pub copy_from: CopyFrom,
+    /// What must be shown before they are.
+    pub copies: Copies,
     /// Whether its versions count against other pockets (rule P4).
     pub trust: Trust,
     /// Which versions its binary packages may have.
     pub binary_versions: BinaryVersions,
+    /// Which versions are published.
+    pub versions: Versions,
     /// The packages of the base that it may replace.
     pub may_replace: BTreeSet<PackageName>,
+}
+
+/// Which versions a pocket publishes of what is built for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Versions {
+    /// The version in the changelog.
+    #[default]
+    Declared,
+    /// One of each try, a [`Snapshot`](crate::names::Snapshot), which sorts before the one in the changelog. The pocket
+    /// allows backtracking, and what it serves so reserves no version and is copied nowhere.
+    Snapshot,
 }
 
 /// Which versions the binary packages of a pocket may have.
@@ -85,6 +177,16 @@ impl CopyFrom {
             Self::Only(pockets) => pockets.contains(pocket),
         }
     }
+}
+
+/// What must be shown before a package is copied into a pocket.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Copies {
+    /// Nothing: it was built once.
+    #[default]
+    Believed,
+    /// That building the same commit in this pocket's environment gives the same bits.
+    Rebuilt,
 }
 
 /// How far a pocket is trusted.

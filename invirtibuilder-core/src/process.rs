@@ -16,8 +16,10 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::stop::{Interrupt, Never};
 
+mod held;
 mod packages;
 
+pub(crate) use held::Process;
 pub use packages::debian_package_of;
 
 /// Where programs are looked for.
@@ -148,6 +150,13 @@ impl Command {
         self
     }
 
+    /// Sets standard input, output and error, for [`Command::run_attached`].
+    #[must_use]
+    pub fn streams(mut self, input: OwnedFd, output: OwnedFd, errors: OwnedFd) -> Self {
+        self.inner.stdin(Stdio::from(input)).stdout(Stdio::from(output)).stderr(Stdio::from(errors));
+        self
+    }
+
     /// Sets the limits.
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
@@ -208,14 +217,33 @@ impl Command {
         }
     }
 
+    /// Starts it beside this process, with `output` as its standard output and this process's own standard error. No
+    /// limit applies.
+    ///
+    /// # Errors
+    /// It could not be started.
+    pub fn attach(mut self, output: OwnedFd) -> Result<Attached, ProcessError> {
+        self.inner.stdout(output);
+        let child = self.inner.spawn().map_err(|e| self.spawn_error(e))?;
+        Ok(Attached(Running::new(child, self.program, self.limits)))
+    }
+
     /// Becomes it: this process ends here, and the program goes on in its place, with the same standard streams.
     ///
     /// # Errors
     /// It could not be started. If it was, this does not return.
     #[must_use]
-    pub fn exec(mut self) -> ProcessError {
-        self.inner.stdin(Stdio::inherit());
-        let error = self.inner.exec();
+    pub fn exec(self) -> ProcessError {
+        // Not by the command itself, which would take a refusal for a failure: the leader of a session, as sshd starts
+        // one, cannot begin a process group, and leads one already (setpgid(2)).
+        let _ = rustix::process::setpgid(None, None);
+        let mut inner = std::process::Command::new(self.inner.get_program());
+        inner.env_clear().args(self.inner.get_args());
+        inner.envs(self.inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        if let Some(directory) = self.inner.get_current_dir() {
+            inner.current_dir(directory);
+        }
+        let error = inner.exec();
         self.spawn_error(error)
     }
 
@@ -253,6 +281,22 @@ impl Command {
             return ProcessError::Missing { program, package };
         }
         ProcessError::Io { program, source: error }
+    }
+}
+
+/// A program that runs beside this process, and is dead with its process group when this value is.
+#[derive(Debug)]
+pub struct Attached(Running);
+
+impl Attached {
+    /// Waits for its end, and returns its exit status, whatever that is.
+    ///
+    /// # Errors
+    /// The kernel does not tell.
+    pub fn wait(mut self) -> Result<ExitStatus, ProcessError> {
+        let status = self.0.child.wait();
+        self.0.reaped = status.is_ok();
+        status.map_err(|source| ProcessError::Io { program: self.0.program.clone(), source })
     }
 }
 
@@ -297,6 +341,7 @@ impl<'a> Output<'a> {
 }
 
 /// A child whose process group dies with this value.
+#[derive(Debug)]
 struct Running {
     child: Child,
     /// Becomes readable when the child ends (`pidfd_open(2)`); `None` where that cannot be had.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::error::QueueError;
-use crate::job::{Checkpoint, Ended, Job, JobState, Outcome, Request, Stage};
+use crate::job::{Checkpoint, Ended, Job, JobState, Outcome, Relations, Request, Stage};
 use crate::names::{JobId, Principal};
 use crate::stop::Stop;
 
@@ -18,17 +18,24 @@ use crate::stop::Stop;
 /// # Contract
 /// - A job that `submit` returned is durable: it survives the death of the process and the loss of power.
 /// - Job ids rise in the order of submission, whatever the clock does.
-/// - A request for the same pocket, package and commit as the latest job of that pocket and package, while that
-///   one has not ended, is that same job: it is not queued twice.
+/// - A request for the same pocket, lane and commit as the latest job of that pocket and lane ([`Request::lane`]), while
+///   that one has not ended, is that same job: it is not queued twice.
+/// - A job that adds an optional architecture waits for the earlier publications of its package, and holds none up:
+///   what follows is true of each lane of a package.
 /// - Jobs of one package are claimed in their order, one at a time. A job that a dead worker held, or that was
 ///   given back, comes before the later ones of its package.
+/// - A job comes after those earlier ones that had not ended when it was accepted, are of a pocket that it is built
+///   against, and build what it needs ([`Relations`]): `submit` finds them all, also those that are accepted at the same
+///   time, and [`Job::after`] tells them durably. It is not claimed before each of them has ended, however that was, or is
+///   gone. Only earlier jobs are among them, so that no two jobs wait for each other. Jobs of its own package, which
+///   come in order anyway, are not.
 /// - At most one living [`Claim`] exists for a package. The death of its holder ends it, and nothing else does:
 ///   no time-out guesses.
 /// - A job ends exactly once, and its record is kept.
 #[cfg_attr(feature = "mocks", mockall::automock)]
 pub trait Queue: Debug + Send + Sync {
-    /// Accepts a request.
-    fn submit(&self, request: Request) -> Result<Submission, QueueError>;
+    /// Accepts a request. The relations are those of a new job; one that is there already keeps its own.
+    fn submit(&self, request: Request, relations: &Relations) -> Result<Submission, QueueError>;
     /// Takes the next job that may be worked now, or `None`.
     fn claim(&self) -> Result<Option<Box<dyn Claim>>, QueueError>;
     /// Sleeps until a job may have become claimable, `limit` has passed, or `stop` is set.
@@ -68,6 +75,8 @@ pub trait Claim: Debug + Send + Sync {
     fn enter(&mut self, stage: Stage);
     /// Saves the checkpoint. Everything that it names is durable already.
     fn save(&mut self, checkpoint: Checkpoint) -> Result<(), QueueError>;
+    /// Accepts a request that follows from this job, as [`Queue::submit`] does.
+    fn submit(&self, request: Request) -> Result<Submission, QueueError>;
     /// Leaves the job to be tried again, not before a moment.
     fn give_back(self: Box<Self>, reason: String, not_before: Timestamp) -> Result<(), QueueError>;
     /// Ends the job.

@@ -16,15 +16,21 @@ use crate::process::ProcessError;
 mod ancestry;
 mod create;
 mod import;
+mod import_dsc;
 mod objects;
 pub mod push_policy;
+mod refresh;
 mod refs;
 
-pub use create::Hooks;
 pub(crate) use create::write_skeleton;
+pub use create::{Hooks, MAX_PUSH};
 pub use import::Imported;
 pub use objects::{CommitFacts, FileAt};
 pub use refs::RefChange;
+
+/// How many bytes of unpacked objects a repository keeps for those that are stored as differences from them: as many as
+/// Git does by default (git-config(1), `core.deltaBaseCacheLimit`).
+const DELTA_BASES: usize = 96 << 20;
 
 /// Why a repository could not be used.
 #[derive(Debug, thiserror::Error)]
@@ -85,6 +91,14 @@ pub enum RepositoryError {
         #[source]
         source: BoxError,
     },
+    /// A source package cannot be taken over.
+    #[error("{} cannot be taken over: {problem}", path.display())]
+    Source {
+        /// Its `.dsc`.
+        path: PathBuf,
+        /// Why not, and what to do.
+        problem: String,
+    },
     /// `git` did not do what it was started for.
     #[error("git did not fetch from {from:?}")]
     Fetch {
@@ -100,7 +114,7 @@ impl RepositoryError {
     /// Returns whether what was asked for is at fault, and not the repository or the machine.
     #[must_use]
     pub fn is_request(&self) -> bool {
-        matches!(self, Self::Exists(_) | Self::Fetch { .. })
+        matches!(self, Self::Exists(_) | Self::Fetch { .. } | Self::Source { .. })
     }
 }
 
@@ -114,6 +128,7 @@ type Result<T> = std::result::Result<T, RepositoryError>;
 #[derive(Clone, Debug)]
 pub struct Repositories {
     directory: PathBuf,
+    max_push: u64,
 }
 
 impl Repositories {
@@ -123,13 +138,23 @@ impl Repositories {
     /// There is no such directory.
     pub fn open(directory: &Path) -> Result<Self> {
         if directory.is_dir() {
-            return Ok(Self { directory: directory.to_owned() });
+            return Ok(Self { directory: directory.to_owned(), max_push: MAX_PUSH });
         }
         Err(RepositoryError::Refused {
             path: directory.to_owned(),
             problem: "it is not a directory; make it, or correct `paths: repositories:` in the configuration"
                 .to_owned(),
         })
+    }
+
+    /// Sets how many bytes one push may have.
+    #[must_use]
+    pub fn with_max_push(self, max_push: u64) -> Self {
+        Self { max_push, ..self }
+    }
+
+    fn max_push(&self) -> u64 {
+        self.max_push
     }
 
     /// Returns the directory.
@@ -227,6 +252,8 @@ impl Repository {
             source: Box::new(e),
         })?;
         git.objects.ignore_replacements = true;
+        git.objects
+            .set_pack_cache(|| Box::new(gix::odb::pack::cache::lru::MemoryCappedHashmap::new(DELTA_BASES)));
         if !git.is_bare() {
             return Err(refused("it is not a bare repository; make one with `git clone --bare`".to_owned()));
         }

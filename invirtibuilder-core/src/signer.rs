@@ -4,6 +4,7 @@ mod armor;
 mod gpg;
 mod key;
 mod on_demand;
+pub(crate) mod packets;
 
 use std::fmt::Debug;
 use std::path::PathBuf;
@@ -12,6 +13,7 @@ use crate::process::ProcessError;
 
 pub(crate) use gpg::day;
 pub use gpg::{GpgSigner, KeyFacts};
+pub(crate) use gpg::{MemoryFile, ring};
 pub use key::{Fingerprint, SigningKey};
 pub use on_demand::GpgOnDemand;
 
@@ -25,6 +27,10 @@ pub use on_demand::GpgOnDemand;
 pub trait Signer: Debug + Send + Sync {
     /// Signs a text whose lines end with a line feed and without a blank.
     fn sign(&self, release: &str) -> Result<Signed, SignError>;
+    /// Signs a text as [`Signer::sign`] does, and returns the ASCII-armored signature alone.
+    fn sign_detached(&self, text: &str) -> Result<Vec<u8>, SignError> {
+        Ok(self.sign(text)?.detached)
+    }
     /// Gets ready to sign a text that is not known yet, so that what takes its time is done meanwhile.
     fn begin(&self) -> Result<Box<dyn Signing>, SignError>;
     /// Returns the public keys, ASCII-armored, in one block.

@@ -4,118 +4,60 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::access::check as check_access;
-use crate::audit::AuditError;
+use crate::audit::{Entry, Happened};
 use crate::builder::Builder;
-use crate::config::{Config, ConfigError};
-use crate::error::{PocketError, PublishError, QueueError, StageError};
-use crate::hooks::Hooks;
+use crate::config::Config;
+use crate::error::{QueueError, StageError};
+use crate::hooks::Outbox;
 use crate::job::{Ended, Job, JobState, Outcome, Publication, Request};
-use crate::names::{JobId, NameError, PackageName, PocketName, Principal, Version};
+use crate::names::{Architecture, CommitId, JobId, PackageName, PocketName, Principal, Version};
 use crate::pipeline::{Gate, Observer, Pipeline};
 use crate::pocket::Pocket;
 use crate::pocket::git::GitSite;
 use crate::policy::{Access, Head, Held, PocketSpec, Rejection, Verdict, Violation};
-use crate::publisher::archive::{Archive, ImportError};
+use crate::publisher::archive::Archive;
 use crate::queue::{Cancellation, Queue, Submission};
-use crate::repository::{self, Imported, RepositoryError};
 use crate::verify::{Difference, differences};
-use crate::worker::{Worker, WorkerError};
+use crate::worker::Worker;
 
 mod access;
 mod backend;
 mod check;
 mod clients;
+mod doors;
+mod error;
 mod exit;
 mod import;
 mod init;
 mod keyring;
 mod keys;
+mod order;
+mod origs;
 mod parts;
+mod provenance;
+mod repair;
+mod repositories;
 mod rollback;
+mod telling;
+mod visit;
+mod why;
 mod witness;
 
 use backend::Backend;
 
 pub use access::Action;
 pub use check::check;
+pub use error::SiteError;
 pub use exit::Exit;
 pub use import::ImportWords;
 pub use init::{InitError, Made, NewSiteOptions, initialize};
 pub use keyring::{KeyringSubmitted, SubmittedTo};
 pub use parts::push_policy;
-
-/// Everything that a call to a site can fail with.
-#[derive(Debug, thiserror::Error)]
-pub enum SiteError {
-    /// The configuration is wrong.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// The request breaks rules; nothing was queued.
-    #[error(transparent)]
-    Rejected(#[from] Rejection),
-    /// A name that somebody gave is malformed.
-    #[error(transparent)]
-    Name(#[from] NameError),
-    /// What was asked for is not there.
-    #[error("{0}")]
-    NotFound(String),
-    /// What was asked for is not possible as things are.
-    #[error("{0}")]
-    Refused(String),
-    /// The principal may not do this.
-    #[error("{0}")]
-    NotPermitted(String),
-    /// The queue did not answer.
-    #[error(transparent)]
-    Queue(#[from] QueueError),
-    /// The archive did not answer.
-    #[error(transparent)]
-    Publish(#[from] PublishError),
-    /// Git did not answer.
-    #[error(transparent)]
-    Pocket(#[from] PocketError),
-    /// A package's repository could not be made or read.
-    #[error(transparent)]
-    Repository(#[from] RepositoryError),
-    /// Another stage's backend did not answer.
-    #[error(transparent)]
-    Stage(StageError),
-    /// Another archive could not be imported.
-    #[error(transparent)]
-    Import(#[from] ImportError),
-    /// The worker ended before it should have.
-    #[error(transparent)]
-    Worker(#[from] WorkerError),
-    /// What happened cannot be recorded.
-    #[error(transparent)]
-    Audit(#[from] AuditError),
-    /// A part of the site cannot be opened.
-    #[error("cannot open the {part} of the site; `invirtibuilder check` says what is wrong with it")]
-    Part {
-        /// The part.
-        part: &'static str,
-        /// What went wrong below.
-        #[source]
-        source: crate::error::BoxError,
-    },
-}
-
-impl From<StageError> for SiteError {
-    fn from(error: StageError) -> Self {
-        match error {
-            StageError::Rejected(rejection) => Self::Rejected(rejection),
-            StageError::Pocket(error) => Self::Pocket(error),
-            StageError::Publish(error) => Self::Publish(error),
-            StageError::Queue(error) => Self::Queue(error),
-            StageError::Audit(error) => Self::Audit(error),
-            other => Self::Stage(other),
-        }
-    }
-}
+pub use why::{Unmet, Why};
 
 /// What a person asked for, in that person's words, before any of them is trusted.
 #[derive(Clone, Copy, Debug)]
@@ -131,6 +73,7 @@ pub struct Words<'a> {
 }
 
 /// What became of a request.
+#[allow(clippy::large_enum_variant, reason = "there is one at a time, and it is taken apart at once")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Submitted {
     /// It is a job now, or was one already.
@@ -158,7 +101,9 @@ pub struct Site {
     pipeline: Pipeline,
     git: Arc<GitSite>,
     backend: Backend,
-    hooks: Arc<Hooks>,
+    /// What its records say of how it was asked.
+    through: BTreeMap<String, String>,
+    outbox: Outbox,
 }
 
 impl Site {
@@ -174,6 +119,13 @@ impl Site {
     #[must_use]
     pub fn with_builder(mut self, builder: Box<dyn Builder>) -> Self {
         self.pipeline.builder = builder;
+        self
+    }
+
+    /// Lets its records of what is asked for say how: the door, and what that knows of the caller.
+    #[must_use]
+    pub fn through(mut self, facts: impl IntoIterator<Item = (&'static str, String)>) -> Self {
+        self.through.extend(facts.into_iter().map(|(name, value)| (name.to_owned(), value)));
         self
     }
 
@@ -195,8 +147,8 @@ impl Site {
                 return Err(rejection.into());
             }
         };
-        let verdict = match self.pipeline.judge(&request) {
-            Ok((verdict, _)) => verdict,
+        let (verdict, survey) = match self.pipeline.judge(&request) {
+            Ok(judged) => judged,
             Err(StageError::Rejected(rejection)) => {
                 let outcome = Outcome::Rejected {
                     reasons: rejection.reasons(),
@@ -207,16 +159,27 @@ impl Site {
             }
             Err(error) => return Err(error.into()),
         };
-        if let Verdict::Current(version) = verdict
+        if let Verdict::Current(version) = &verdict
             && !self.is_pending(&request)?
+            && self.missing(&request.pocket, &request.package, &request.commit)?.is_empty()
         {
-            return Ok(Submitted::Current(version));
+            self.record(Entry::of(Happened::Submitted, &request).with("outcome", "current"))?;
+            return Ok(Submitted::Current(version.clone()));
         }
         // A log that cannot be continued is noticed before there is a job.
         self.audit().head()?;
-        let submission = self.queue.submit(request.clone())?;
-        if let Submission::Accepted(job) = &submission {
-            self.tell_of_submission(&request, job)?;
+        let relations = order::relations(&self.config.pockets, &request, &verdict, &survey);
+        let submission = self.queue.submit(request.clone(), &relations)?;
+        match &submission {
+            // Who asks again for the same has asked, too.
+            Submission::AlreadyQueued(job) if self.audit().has(Happened::Submitted, &job.id)? => {
+                let again = Entry { job: Some(job.id.clone()), ..Entry::of(Happened::Submitted, &request) };
+                self.record(again.with("outcome", "pending"))?;
+            }
+            // Whoever asked first may have died before that was recorded.
+            Submission::Accepted(job) | Submission::AlreadyQueued(job) => {
+                self.pipeline.tell_of_submission(job, &self.through)?;
+            }
         }
         Ok(Submitted::Queued(submission))
     }
@@ -233,17 +196,28 @@ impl Site {
         let commit = words.commit.parse().map_err(|e| broken.push(Violation::Malformed(e)));
         match (pocket, package, commit) {
             (Some(pocket), Ok(package), Ok(commit)) => {
-                Ok(Request { pocket, package, commit, principal: words.principal.clone() })
+                Ok(Request { pocket, package, commit, principal: words.principal.clone(), adds: None })
             }
             _ => Err(Rejection::of(broken).unwrap_or_else(|| self.pipeline.unknown_pocket(words.pocket))),
         }
+    }
+
+    /// Returns the optional architectures that a pocket does not serve yet of a commit that it serves.
+    pub fn missing(
+        &self,
+        pocket: &PocketName,
+        package: &PackageName,
+        commit: &CommitId,
+    ) -> Result<Vec<Architecture>, SiteError> {
+        let Some(spec) = self.config.pockets.get(pocket) else { return Ok(Vec::new()) };
+        Ok(self.pipeline.missing(spec, package, commit)?)
     }
 
     /// Returns whether a job that has not ended will move the package in the pocket.
     fn is_pending(&self, request: &Request) -> Result<bool, QueueError> {
         let same = |it: &JobState| {
             let other = &it.job().request;
-            other.pocket == request.pocket && other.package == request.package
+            other.pocket == request.pocket && other.lane() == request.lane()
         };
         Ok(self.queue.pending()?.iter().any(same))
     }
@@ -284,6 +258,13 @@ impl Site {
         self.pipeline.log_of(job)
     }
 
+    /// Returns all logs of a job, those of its pocket's gates among them, each with what its name says of it, such as
+    /// `amd64` or `lintian-amd64`.
+    #[must_use]
+    pub fn logs_of(&self, job: &Job) -> Vec<(String, PathBuf)> {
+        self.pipeline.logs_of(job)
+    }
+
     /// Asks that a job end without effect. Whoever may publish in its pocket may, and whoever submitted it.
     pub fn cancel(&self, id: &JobId, by: &Principal) -> Result<Cancellation, SiteError> {
         let state = self.job(id)?;
@@ -291,12 +272,22 @@ impl Site {
         if request.principal != *by
             && let Access::Denied(reason) = self.pipeline.gate.admits(&request.pocket, by)
         {
-            return Err(SiteError::NotPermitted(format!(
-                "{by} may not cancel jobs of {}: {reason}",
-                request.pocket
-            )));
+            let reason = format!("{by} may not cancel jobs of {}: {reason}", request.pocket);
+            let entry = Entry { job: Some(id.clone()), ..Entry::of(Happened::Denied, request) };
+            let entry = Entry { principal: Some(by.clone()), ..entry };
+            return Err(self.deny(entry.with("action", "cancel"), reason));
         }
-        Ok(self.queue.cancel(id, by)?)
+        // A log that cannot be continued is noticed before the job is over.
+        self.audit().head()?;
+        let cancelled = self.queue.cancel(id, by)?;
+        // One that waited is over; a worker tells of any other. Whoever died in between can ask again.
+        if !matches!(cancelled, Cancellation::Requested)
+            && let JobState::Ended(ended) = self.job(id)?
+            && matches!(ended.outcome, Outcome::Cancelled { .. })
+        {
+            self.pipeline.tell_of_end(&ended)?;
+        }
+        Ok(cancelled)
     }
 
     /// Submits the request of a job that has ended once more.
@@ -337,7 +328,8 @@ impl Site {
             }
         }
         publications.retain(|it| package.is_none_or(|wanted| *wanted == it.package));
-        publications.sort_by(|a, b| (b.time, &b.job).cmp(&(a.time, &a.job)));
+        // Those of one second stay in the order that each pocket's branch has them in.
+        publications.sort_by_key(|it| std::cmp::Reverse(it.time));
         publications.truncate(limit);
         Ok(publications)
     }
@@ -387,11 +379,13 @@ impl Site {
     }
 
     fn compare(&self) -> Result<Vec<Difference>, SiteError> {
-        let mut found = Vec::new();
+        let (mut found, mut all) = (Vec::new(), Vec::new());
         for (name, pocket) in &self.pipeline.pockets {
             let served = self.pipeline.publisher.contents(&pocket.spec().suite)?;
             found.extend(differences(name, &pocket.contents()?, &served));
+            all.push((name.clone(), served));
         }
+        found.extend(self.unvouched(&all)?);
         Ok(found)
     }
 
@@ -420,36 +414,6 @@ impl Site {
                 tool.name()
             ))),
         }
-    }
-
-    /// Makes a package's repository, empty or with the branches and tags of another. Its hooks call this
-    /// `program` with this configuration `file`.
-    pub fn create_repository(
-        &self,
-        package: &PackageName,
-        import: Option<&str>,
-        by: &Principal,
-        (program, file): (&Path, &Path),
-    ) -> Result<Option<Imported>, SiteError> {
-        let calls = repository::Hooks { program: program.to_owned(), config: file.to_owned() };
-        let repositories = self.git.repositories();
-        let imported = match import {
-            Some(from) => Some(repositories.import(package, from, &calls, &self.git.push_policy())?),
-            None => repositories.create(package, &calls).map(|_| None)?,
-        };
-        self.tell_of_repository(package, by)?;
-        Ok(imported)
-    }
-
-    /// Returns the packages that have a repository.
-    pub fn repositories(&self) -> Result<Vec<PackageName>, SiteError> {
-        Ok(self.git.repositories().list()?)
-    }
-
-    /// Returns where a package's repository is, whether or not it exists.
-    #[must_use]
-    pub fn repository_path(&self, package: &PackageName) -> PathBuf {
-        self.git.repositories().path(package)
     }
 }
 

@@ -10,13 +10,13 @@ use std::sync::Arc;
 use crate::control::{Changes, SourceControl};
 use crate::error::VerifyError;
 use crate::job::{Artifact, Checkpoint, Decision, Job};
-use crate::names::{CommitId, PackageName, PocketName, Principal, Suite, Version};
+use crate::names::{Architecture, CommitId, PackageName, PocketName, Principal, Suite, Version};
 use crate::policy::{Held, OutputRejection, PocketSpec, Survey, Verdict};
 use crate::publisher::Generation;
 
 mod outputs;
 
-pub(crate) use outputs::{Circumstances, Outputs};
+pub(crate) use outputs::{Circumstances, Outputs, Run};
 
 /// What policy decided for a job.
 #[derive(Clone, Debug)]
@@ -75,6 +75,12 @@ impl BuildPlan {
             version: checkpoint.version.clone(),
             expected_head: checkpoint.expected_head.clone(),
         }
+    }
+
+    /// Makes the plan to add an architecture to a version that the pocket serves from the job's commit.
+    pub(crate) fn adding(job: &Job, pocket: &PocketSpec, version: Version) -> Self {
+        let expected_head = Some(job.request.commit.clone());
+        Self { job: job.clone(), pocket: Arc::new(pocket.clone()), version, expected_head }
     }
 
     /// Makes a plan for a backend's own tests, without a queue or a policy.
@@ -179,6 +185,7 @@ impl CopyPlan {
 pub struct SourcePackage {
     plan: BuildPlan,
     control: SourceControl,
+    notes: Vec<String>,
 }
 
 impl SourcePackage {
@@ -190,7 +197,7 @@ impl SourcePackage {
             let problem = format!("it is {package} {version}, not {} {}", plan.package(), plan.version);
             return Err(VerifyError::new(dsc, problem));
         }
-        Ok(Self { plan, control })
+        Ok(Self { plan, control, notes: Vec::new() })
     }
 
     /// Reads a source package for a backend's own tests.
@@ -203,6 +210,17 @@ impl SourcePackage {
     #[must_use]
     pub fn plan(&self) -> &BuildPlan {
         &self.plan
+    }
+
+    /// Adds what the exporter told of how it was made.
+    pub(crate) fn with_notes(self, notes: Vec<String>) -> Self {
+        Self { notes, ..self }
+    }
+
+    /// Returns what the exporter told of how it was made, a sentence each; nothing after a restart.
+    #[must_use]
+    pub fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     /// Returns what the `.dsc` says, and its files.
@@ -226,7 +244,11 @@ impl BuildArtifacts {
     /// What else the output gate asks was answered before the checkpoint was saved, and is not asked again: the
     /// answers may have changed since, also because this very job had published already.
     pub(crate) fn verify(source: SourcePackage, changes: &[PathBuf]) -> Result<Self, OutputRejection> {
-        Outputs::read(source, changes, u64::MAX).admit_again()
+        // What each was for has been judged.
+        let run =
+            |it: &PathBuf| Run { architecture: Architecture::all(), with_all: true, changes: it.clone() };
+        let runs: Vec<Run> = changes.iter().map(run).collect();
+        Outputs::read(source, &runs, u64::MAX).admit_again()
     }
 
     /// Reads the results of a build for a backend's own tests.
@@ -269,7 +291,12 @@ impl BuildArtifacts {
         Ok(Checkpoint {
             version: self.plan.version.clone(),
             expected_head: self.plan.expected_head.clone(),
-            decision: Decision::Publish { dsc: relative(self.source.path())?, changes },
+            notes: Vec::new(),
+            bases: Vec::new(),
+            decision: match self.plan.job.request.adds {
+                None => Decision::Publish { dsc: relative(self.source.path())?, changes },
+                Some(_) => Decision::Add { dsc: relative(self.source.path())?, changes },
+            },
         })
     }
 

@@ -5,9 +5,9 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::names::{CommitId, PackageName, PocketName, Version};
+use crate::names::{CommitId, PackageName, PocketName, Snapshot, Version};
 use crate::pocket::PocketContents;
-use crate::policy::Held;
+use crate::policy::{Head, Held};
 
 /// One way in which Git and the archive differ.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -75,6 +75,13 @@ pub enum Kind {
     },
     /// `.gitmodules` has no URL for the submodule (G2).
     NoUrl,
+    /// What was published is not vouched for as it was.
+    NoProvenance {
+        /// Where the provenance should be, as a path below the archive.
+        provenance: String,
+        /// What is there instead.
+        found: String,
+    },
     /// A version that was published has no tag by the tagger at its commit (G3).
     NoTag {
         /// The tag that should be there.
@@ -120,6 +127,12 @@ impl fmt::Display for Difference {
                 write!(f, "the branch is at {branch}, but the superproject has {submodule}")
             }
             Kind::NoUrl => write!(f, ".gitmodules in the superproject has no URL for it"),
+            Kind::NoProvenance { provenance, found } => {
+                write!(
+                    f,
+                    "{provenance} should be the provenance that the audit log tells of, but there is {found}"
+                )
+            }
             Kind::NoTag { tag, commit, found } => {
                 write!(
                     f,
@@ -162,12 +175,19 @@ fn compare_archive(git: &PocketContents, package: &PackageName, served: Option<&
             Some(commit) if *commit != head.commit => {
                 Some(Kind::OtherCommit { branch: head.commit.clone(), served: commit.clone() })
             }
-            Some(_) if head.version.as_ref().map(Version::as_str) != Some(held.version.as_str()) => {
+            Some(_) if !is_version_of(&held.version, head) => {
                 Some(Kind::OtherVersion { branch: head.version.clone(), served: held.version.clone() })
             }
             Some(_) => None,
         },
     }
+}
+
+/// Returns whether a version is the one in the changelog of a branch's head, or that of a try of it.
+fn is_version_of(served: &Version, head: &Head) -> bool {
+    head.version.as_ref().is_some_and(|declared| {
+        declared.as_str() == served.as_str() || Snapshot::is_of(served, declared, &head.commit)
+    })
 }
 
 /// G2.

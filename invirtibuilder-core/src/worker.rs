@@ -83,6 +83,7 @@ impl Worker<'_> {
     /// ended when it returns.
     pub fn run(&self, until: Until, stop: &Stop) -> Result<Worked, WorkerError> {
         self.pipeline.builder.clean_up()?;
+        self.pipeline.slots.serve(self.jobs);
         let threads = if until == Until::Once { NonZeroUsize::MIN } else { self.jobs };
         let shared = Shared {
             worker: *self,

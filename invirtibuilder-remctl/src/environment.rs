@@ -10,6 +10,8 @@ pub(crate) struct Environment {
     pub(crate) command: Option<String>,
     /// The authenticated caller, `REMOTE_USER`.
     pub(crate) user: Option<String>,
+    /// Where the caller is, `REMOTE_ADDR`.
+    pub(crate) address: Option<String>,
     /// The site's configuration, `INVIRTIBUILDER_CONFIG`, which only remctld's own environment can set.
     pub(crate) config: Option<String>,
 }
@@ -19,6 +21,7 @@ impl Environment {
         Self {
             command: std::env::var("REMCTL_COMMAND").ok(),
             user: std::env::var("REMOTE_USER").ok(),
+            address: std::env::var("REMOTE_ADDR").ok().filter(|it| it.parse::<std::net::IpAddr>().is_ok()),
             config: std::env::var("INVIRTIBUILDER_CONFIG").ok(),
         }
     }

@@ -54,6 +54,45 @@ impl Apt {
         Self { directory }
     }
 
+    /// Makes one that knows the source packages of Debian, from this machine's own mirror.
+    ///
+    /// # Panics
+    /// This machine's apt knows no mirror of Debian.
+    #[must_use]
+    pub fn of_debian_sources(directory: PathBuf) -> Self {
+        let format = "$(SITE) $(RELEASE) $(COMPONENT)";
+        let targets =
+            run(command("apt-get").args(["indextargets", "--format", format, "Created-By: Packages"])).ok();
+        let is_wanted = |line: &&str| {
+            let mut words = line.split_whitespace();
+            let (uri, suite, component) = (words.next(), words.next(), words.next());
+            let is_base = suite.is_some_and(|it| !it.contains('-') && !it.contains('/'));
+            uri.is_some_and(|it| it.contains("debian")) && is_base && component == Some("main")
+        };
+        let target = targets.lines().find(is_wanted).expect("apt knows a mirror of Debian");
+        let mut words = target.split_whitespace();
+        let (uri, suite) = (words.next().unwrap(), words.next().unwrap());
+        let keyring = "/usr/share/keyrings/debian-archive-keyring.gpg";
+        let sources =
+            format!("Types: deb-src\nURIs: {uri}\nSuites: {suite}\nComponents: main\nSigned-By: {keyring}\n");
+        let apt = Self::of_sources(directory, &sources);
+        apt.update().ok();
+        apt
+    }
+
+    /// Downloads a source package, and returns its `.dsc`.
+    #[must_use]
+    #[track_caller]
+    pub fn dsc(&self, package: &str) -> PathBuf {
+        self.get(&["source", "--quiet", "--download-only", "--only-source", package]).ok();
+        let entries = fs::read_dir(self.downloads()).unwrap().map(|it| it.unwrap().path());
+        let is_it = |path: &PathBuf| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            name.starts_with(&format!("{package}_")) && name.ends_with(".dsc")
+        };
+        entries.into_iter().find(is_it).expect("apt-get source leaves what it downloaded")
+    }
+
     /// Adds to its configuration.
     pub fn configure(&self, text: &str) {
         let path = self.directory.join("apt.conf");

@@ -7,11 +7,11 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
-use invirtibuilder_core::builder::Target;
+use invirtibuilder_core::builder::{Target, Variation};
 use invirtibuilder_core::job::{Job, Request};
 use invirtibuilder_core::memory::files::commit_id;
 use invirtibuilder_core::names::Architecture;
-use invirtibuilder_core::policy::{PocketSpec, Policy, Trust};
+use invirtibuilder_core::policy::{Building, PocketSpec, Policy, Trust};
 use invirtibuilder_core::states::{BuildPlan, SourcePackage};
 use invirtibuilder_core::stop::Stop;
 
@@ -21,8 +21,45 @@ pub const BASE: &str = "bookworm";
 /// What `debian/rules` of a package that builds says.
 pub const GOOD: &str = "#!/usr/bin/make -f\n%:\n\tdh $@\n";
 
+/// What `debian/rules` of a package says that makes its packages without debhelper, and so in the shortest time; behind
+/// it follow the lines of what it does to build them.
+pub const PLAIN: &str = "#!/usr/bin/make -f
+clean:
+\trm -rf debian/tmp debian/files
+binary-arch:
+\t$(call package,$(shell dpkg-parsechangelog -S Source))
+binary-indep:
+\t$(call package,$(shell dpkg-parsechangelog -S Source)-data)
+binary: build binary-arch binary-indep
+define package
+\tmkdir -p debian/tmp/$(1)/DEBIAN debian/tmp/$(1)/usr/share/$(1)
+\techo made > debian/tmp/$(1)/usr/share/$(1)/made
+\tdpkg-gencontrol -p$(1) -Pdebian/tmp/$(1)
+\tdpkg-deb --root-owner-group --build debian/tmp/$(1) ..
+endef
+.PHONY: build build-arch build-indep clean binary binary-arch binary-indep
+build build-arch build-indep:
+";
+
 /// The build dependency of nearly every package.
 pub const DEBHELPER: &str = "debhelper-compat (= 13)";
+
+/// Returns what `debian/rules` of a package of this name says that needs no debhelper: it compiles and runs a program,
+/// which must find `pointers` bytes in a pointer, on a machine that calls itself `machine`.
+#[must_use]
+pub fn compiled(name: &str, pointers: u8, machine: &str) -> String {
+    let root = format!("debian/{name}");
+    format!(
+        "#!/usr/bin/make -f\nclean build build-arch build-indep binary-indep:\nbinary: binary-arch\nbinary-arch:\n\
+         \tmkdir -p {root}/DEBIAN {root}/usr/bin\n\
+         \techo 'int main(void) {{ return sizeof(void *) != {pointers}; }}' > main.c\n\
+         \tcc -o {root}/usr/bin/{name} main.c\n\
+         \t{root}/usr/bin/{name}\n\
+         \ttest \"$$(uname -m)\" = {machine}\n\
+         \tdpkg-gencontrol -p{name} -P{root}\n\
+         \tdpkg-deb --root-owner-group --build {root} ..\n"
+    )
+}
 
 /// Makes a source package, below a directory, of a package for `all` and one for `any`.
 #[must_use]
@@ -54,9 +91,15 @@ pub fn source(directory: &Path, plan: BuildPlan, rules: &str, build_depends: &st
     SourcePackage::for_tests(plan, &output.join(format!("{name}_1.0.dsc"))).unwrap()
 }
 
-/// Returns the plan to build a package for a pocket.
+/// Returns the plan to build version 1.0 of a package for a pocket.
 #[must_use]
 pub fn plan(name: &str, pocket: &str, trust: Trust) -> BuildPlan {
+    plan_of(name, "1.0", pocket, trust)
+}
+
+/// Returns the plan to build a version of a package for a pocket.
+#[must_use]
+pub fn plan_of(name: &str, version: &str, pocket: &str, trust: Trust) -> BuildPlan {
     let pocket = PocketSpec {
         name: pocket.parse().unwrap(),
         branch: pocket.parse().unwrap(),
@@ -65,15 +108,17 @@ pub fn plan(name: &str, pocket: &str, trust: Trust) -> BuildPlan {
         architectures: vec![host()],
         base: BASE.parse().unwrap(),
         policy: Policy { trust, ..Policy::default() },
+        building: Building::default(),
     };
     let request = Request {
         pocket: pocket.name.clone(),
         package: name.parse().unwrap(),
         commit: commit_id(name),
         principal: "alice@EXAMPLE.ORG".parse().unwrap(),
+        adds: None,
     };
-    let job = Job { id: "20261123080000_abc123".parse().unwrap(), request, given_back: None };
-    BuildPlan::for_tests(job, pocket, "1.0".parse().unwrap(), None)
+    let job = Job::new("20261123080000_abc123".parse().unwrap(), request);
+    BuildPlan::for_tests(job, pocket, version.parse().unwrap(), None)
 }
 
 /// Returns the architecture of this machine.
@@ -86,7 +131,7 @@ pub fn host() -> Architecture {
 /// Returns the target of all tests.
 #[must_use]
 pub fn target() -> Target {
-    Target { architecture: host(), with_all: true, base: BASE.parse().unwrap() }
+    Target { architecture: host(), with_all: true, base: BASE.parse().unwrap(), variation: Variation::None }
 }
 
 /// A log that asks to stop when a text appears in it.

@@ -179,18 +179,11 @@ pub fn moments(program: &Command, note: &Path) -> Vec<Moment> {
     let text = trace_of(program, note, &["-f", "-e", &trace]);
     let mut counts: BTreeMap<(&str, &str), usize> = BTreeMap::new();
     let mut changes: BTreeMap<(&str, &str), Vec<(usize, &str)>> = BTreeMap::new();
-    let mut own = BTreeSet::new();
+    let mut own = threads_in(&text);
+    own.extend(text.split_once(' ').map(|it| it.0));
     for line in text.lines() {
         let Some((pid, rest)) = line.split_once(' ') else { continue };
         let rest = rest.trim_start();
-        if own.is_empty() {
-            own.insert(pid);
-        }
-        if rest.contains("CLONE_THREAD")
-            && let Some(thread) = rest.rsplit([' ', '=']).next()
-        {
-            own.insert(thread);
-        }
         if let Some((call, _)) = rest.split_once('(') {
             let count = counts.entry((call, pid)).or_default();
             *count += 1;
@@ -243,17 +236,30 @@ pub fn moments_of_first_thread(program: &Command, note: &Path) -> Vec<Moment> {
 pub fn changes_by_other_threads(program: &Command, note: &Path) -> Vec<String> {
     let trace = format!("trace={},clone,clone3", CHANGING.join(","));
     let text = trace_of(program, note, &["-f", "-y", "-e", &trace]);
-    let threads: BTreeSet<&str> = text
-        .lines()
-        .filter(|it| it.contains("CLONE_THREAD"))
-        .filter_map(|it| it.rsplit([' ', '=']).next())
-        .collect();
+    let threads = threads_in(&text);
     let change = |line: &str| {
         let (pid, rest) = line.split_once(' ')?;
         let (call, _) = rest.trim_start().split_once('(')?;
         (threads.contains(pid) && is_change(call, rest)).then(|| rest.trim_start().to_owned())
     };
     text.lines().filter_map(change).collect()
+}
+
+/// Returns the numbers of the threads that a program started, by what strace notes of `clone`.
+fn threads_in(text: &str) -> BTreeSet<&str> {
+    let mut threads = BTreeSet::new();
+    // Where the new thread was noted before the call that started it returned, that call is two lines.
+    let mut starting = BTreeSet::new();
+    for (pid, rest) in text.lines().filter_map(|it| it.split_once(' ')) {
+        let rest = rest.trim_start();
+        let has_begun = rest.contains("CLONE_THREAD");
+        if has_begun && rest.ends_with("<unfinished ...>") {
+            starting.insert(pid);
+        } else if has_begun || (rest.starts_with("<... clone") && starting.remove(pid)) {
+            threads.extend(rest.rsplit([' ', '=']).next());
+        }
+    }
+    threads
 }
 
 /// Runs a program to its end under strace, and returns what that notes.

@@ -71,6 +71,21 @@ impl Site {
         fs::write(self.config(), change(text)).unwrap();
     }
 
+    /// Writes another access list of a pocket, in YAML on one line.
+    pub fn set_acl(&self, pocket: &str, acl: &str) {
+        self.configure(|text| {
+            let (mut in_pocket, mut lines) = (false, Vec::new());
+            for line in text.lines() {
+                if line.starts_with("    ") && !line.starts_with("     ") {
+                    in_pocket = line.trim().trim_end_matches(':').trim_matches('"') == pocket;
+                }
+                let is_it = in_pocket && line.trim_start().starts_with("acl:");
+                lines.push(if is_it { format!("      acl: {acl}") } else { line.to_owned() });
+            }
+            lines.join("\n") + "\n"
+        });
+    }
+
     /// Begins a command that knows the site's configuration.
     #[must_use]
     pub fn command(&self, program: &Path) -> Command {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
-use invirtibuilder_core::conformance::publisher::{stable, unstable};
+use invirtibuilder_core::conformance::publisher::{stable, stable_and_arm64, unstable};
 use invirtibuilder_core::names::Suite;
 use invirtibuilder_core::publisher::Publisher;
 use invirtibuilder_core::publisher::archive::{Archive, ArchiveSpec, Retention, SignedBy, SuiteSpec};
@@ -26,6 +26,8 @@ pub struct World {
     pub root: PathBuf,
     fingerprint: Fingerprint,
     retention: Retention,
+    /// Whether `stable` is for arm64 too.
+    has_arm64: bool,
     /// For how long the archives that it makes from now on are valid.
     pub valid_for: Option<Duration>,
 }
@@ -49,7 +51,15 @@ impl World {
         let Retention { generations, time, versions } = retention;
         let facts = format!("{} {generations} {} {versions}", fingerprint.as_str(), time.as_secs());
         std::fs::write(root.join("facts"), facts).unwrap();
-        Self { _directory: Some(directory), root, fingerprint, retention, valid_for: None }
+        Self { _directory: Some(directory), root, fingerprint, retention, has_arm64: false, valid_for: None }
+    }
+
+    /// Lets the suite `stable` be for arm64 too, as an optional architecture.
+    #[must_use]
+    pub fn with_arm64(self) -> Self {
+        let facts = std::fs::read_to_string(self.root.join("facts")).unwrap();
+        std::fs::write(self.root.join("facts"), facts + " arm64").unwrap();
+        Self { has_arm64: true, ..self }
     }
 
     /// Opens the world that another process made.
@@ -67,6 +77,7 @@ impl World {
             root: root.to_owned(),
             fingerprint: words[0].parse().unwrap(),
             retention,
+            has_arm64: words.get(4) == Some(&"arm64"),
             valid_for: None,
         }
     }
@@ -80,24 +91,25 @@ impl World {
     /// Opens its first archive, whose suites say this of themselves.
     #[must_use]
     pub fn archive_described(&self, description: &str) -> Archive {
-        let suites = Self::suites().map(|it| SuiteSpec { description: description.to_owned(), ..it });
+        let suites = self.suites().map(|it| SuiteSpec { description: description.to_owned(), ..it });
         self.archive_of("archive", self.retention, suites.to_vec())
     }
 
     /// Opens an archive that is below a name.
     #[must_use]
     pub fn archive_in(&self, name: &str, retention: Retention) -> Archive {
-        self.archive_of(name, retention, Self::suites().to_vec())
+        self.archive_of(name, retention, self.suites().to_vec())
     }
 
-    fn suites() -> [SuiteSpec; 2] {
-        [stable(), unstable()].map(|it| SuiteSpec::of(&it, "A test", "Test"))
+    fn suites(&self) -> [SuiteSpec; 2] {
+        let stable = if self.has_arm64 { stable_and_arm64() } else { stable() };
+        [stable, unstable()].map(|it| SuiteSpec::of(&it, "A test", "Test"))
     }
 
     /// Opens its first archive, which has yet to be prepared.
     #[must_use]
     pub fn open_archive(&self) -> Archive {
-        self.unprepared("archive", self.retention, Self::suites().to_vec())
+        self.unprepared("archive", self.retention, self.suites().to_vec())
     }
 
     /// Opens an archive of these suites.
@@ -207,6 +219,13 @@ impl Apt {
     /// Gives it one more source.
     pub fn add_source(&self, name: &str, sources: &str) {
         std::fs::write(self.root.join(format!("etc/sources.list.d/{name}.sources")), sources).unwrap();
+    }
+
+    /// Lets it install packages of another architecture too.
+    pub fn add_architecture(&self, name: &str) {
+        let file = self.root.join("apt.conf");
+        let text = std::fs::read_to_string(&file).unwrap();
+        std::fs::write(file, format!("{text}APT::Architectures:: \"{name}\";\n")).unwrap();
     }
 
     /// Makes it believe that a package is installed, by the fields by which apt knows a version for the same.

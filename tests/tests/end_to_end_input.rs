@@ -265,6 +265,17 @@ fn hooks_hear_of_every_event_and_change_nothing() {
     site.work_quickly().ok();
     assert_eq!(site.outcome(&job), "published");
     assert_eq!(site.cli(&["submit", "dev", "hello", ZEROS]).code, Some(5));
+    // No worker runs, so nobody has told them yet.
+    assert_eq!(fs::read_to_string(&heard).unwrap().lines().count(), 3);
+    let standing = site.json(&["hooks", "list"]);
+    let standing: Vec<_> =
+        standing.as_array().unwrap().iter().map(|it| (&it["hook"], &it["waiting"])).collect();
+    assert_eq!(
+        format!("{standing:?}"),
+        r#"[(String("aaa-fails"), Number(1)), (String("bbb-hangs"), Number(1)), (String("note"), Number(1))]"#
+    );
+    // The two that failed are not told again so soon.
+    let _ = site.cli(&["hooks", "deliver"]).expect(75);
     let lines = fs::read_to_string(&heard).unwrap();
     let expected =
         ["repo-created hello", "submitted dev hello", "published dev hello 1.0", "refused dev hello"];

@@ -68,6 +68,7 @@ fn a_rollback_takes_several_packages_back_in_apt_and_in_git() {
     );
     let done = site.json(&["archive", "rollback", "dev", &to]);
     assert_eq!(done["generation"].as_u64(), Some(before + 1));
+    site.cli(&["hooks", "deliver"]).ok();
     assert_eq!(std::fs::read_to_string(site.beside("heard")).unwrap(), "hello 1\nlate\n");
 
     site.assert_agreement();

@@ -3,7 +3,6 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
-use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use invirtibuilder_tests::apt::{Apt, assert_same_tree};
@@ -177,28 +176,6 @@ fn a_worker_that_is_asked_to_stop_keeps_the_job_and_leaves_no_build() {
     assert_eq!((ended.code, site.outcome(&job).as_str()), (Some(6), "cancelled"));
 }
 
-/// Fetches a source package of Debian from this machine's own mirror, and returns the unpacked tree.
-fn debian_source(directory: &Path, package: &str) -> PathBuf {
-    let format = "$(SITE) $(RELEASE) $(COMPONENT)";
-    let targets =
-        run(command("apt-get").args(["indextargets", "--format", format, "Created-By: Packages"])).ok();
-    let is_wanted = |line: &&str| {
-        let mut words = line.split_whitespace();
-        let (uri, suite, component) = (words.next(), words.next(), words.next());
-        let is_base = suite.is_some_and(|it| !it.contains('-') && !it.contains('/'));
-        uri.is_some_and(|it| it.contains("debian")) && is_base && component == Some("main")
-    };
-    let target = targets.lines().find(is_wanted).expect("apt knows a mirror of Debian");
-    let mut words = target.split_whitespace();
-    let (uri, suite) = (words.next().unwrap(), words.next().unwrap());
-    let keyring = "/usr/share/keyrings/debian-archive-keyring.gpg";
-    let sources =
-        format!("Types: deb-src\nURIs: {uri}\nSuites: {suite}\nComponents: main\nSigned-By: {keyring}\n");
-    let apt = Apt::of_sources(directory.join(package), &sources);
-    apt.update().ok();
-    apt.source(package)
-}
-
 #[test]
 fn real_native_packages_are_built_published_and_copied_side_by_side() {
     const PACKAGES: [(&str, &str); 3] =
@@ -210,7 +187,10 @@ fn real_native_packages_are_built_published_and_copied_side_by_side() {
     });
     let mut packages = Vec::new();
     for (source, binary) in PACKAGES {
-        let package = Package::of_tree(source, debian_source(&site.beside("debian"), source));
+        let package = Package::of_tree(
+            source,
+            Apt::of_debian_sources(site.beside("debian").join(source)).source(source),
+        );
         let commit = package.commit_all("as Debian has it");
         package.host(&site);
         let job = site.submit("dev", source, &commit);

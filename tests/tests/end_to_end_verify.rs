@@ -222,3 +222,56 @@ fn resign(site: &Site, index: &str, change: impl FnOnce(String) -> String) {
     gpg.args(["--passphrase", "", "--clearsign", "--output"]).arg(suite.join("InRelease"));
     run(gpg.arg(suite.join("Release"))).ok();
 }
+
+#[test]
+fn where_two_agree_a_repair_mends_the_third_and_is_recorded_and_the_archive_stays() {
+    let it = Published::new();
+    let [first, second] = it.commits.clone();
+    let history = it.site.json(&["history"]);
+    let archive = run(command("sha256sum").arg(it.site.path("archive/dists/prod/InRelease"))).ok();
+    it.git(&["update-ref", "refs/heads/prod", &first]);
+    it.git(&["update-ref", "-d", "refs/heads/dev"]);
+    it.git(&["update-ref", "-d", "refs/tags/1.0"]);
+    it.git(&["update-ref", "refs/tags/2.0", &first]);
+    let verified = || it.site.cli(&["verify"]).expect(1).stdout;
+    let before = verified();
+    assert!(before.lines().count() >= 4, "{before}");
+    let planned = it.site.cli(&["repair", "--dry-run"]).ok();
+    assert!(planned.contains(&format!("prod hello: the branch goes from {first} to {second}")), "{planned}");
+    assert!(planned.contains("because the archive and the superproject say so"), "{planned}");
+    assert_eq!(verified(), before, "nothing is done yet");
+    let done = it.site.cli(&["repair"]).ok();
+    assert_eq!(done.lines().count(), 4, "{done}");
+    it.site.assert_agreement();
+    // Where the branch was is not lost; and the tag is the tagger's again.
+    let kept = format!("refs/heads/repaired/prod/{}", &first[..12]);
+    assert_eq!(it.git(&["rev-parse", &kept]), first);
+    assert_eq!(it.git(&["cat-file", "-t", "refs/tags/2.0"]), "tag");
+    let records = it.site.json(&["audit", "show", "--limit", "1000"]);
+    let repaired = records.as_array().unwrap().iter().filter(|it| it["event"] == "repaired").count();
+    assert_eq!(repaired, 4);
+    assert_eq!(it.site.cli(&["repair"]).ok(), "", "there is nothing to do any more");
+
+    // The superproject, which somebody moved back.
+    let parent = it.superproject(&["rev-parse", "prod~1"]);
+    it.superproject(&["update-ref", "refs/heads/prod", &parent]);
+    let done = it.site.cli(&["repair", "--pocket", "prod"]).ok();
+    assert!(done.contains("the superproject's submodule goes to"), "{done}");
+    it.site.assert_agreement();
+    assert_eq!(run(command("sha256sum").arg(it.site.path("archive/dists/prod/InRelease"))).ok(), archive);
+    // Dev's publications are as they were, and the next one goes on from there.
+    let of_dev = |all: &serde_json::Value| {
+        all.as_array().unwrap().iter().filter(|it| it["pocket"] == "dev").cloned().collect::<Vec<_>>()
+    };
+    assert_eq!(of_dev(&it.site.json(&["history"])), of_dev(&history));
+
+    // An older archive cannot be mended by Git, and nobody without the right mends anything.
+    fs::remove_dir_all(it.site.path("archive/dists")).unwrap();
+    copy(&it.earlier, &it.site.path("archive/dists"));
+    let answer = it.site.cli(&["repair"]).expect(1);
+    assert!(answer.stdout.starts_with("left: ") && answer.stdout.contains("archive rollback"), "{answer:?}");
+    it.git(&["update-ref", "-d", "refs/tags/1.0"]);
+    it.site.set_acl("prod", "[nobody@X]");
+    it.site.set_acl("dev", "[nobody@X]");
+    it.site.cli(&["repair"]).expect(4).says(&["may not repair"]);
+}

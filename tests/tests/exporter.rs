@@ -12,21 +12,21 @@ use gitworld::{File, GitWorld, commit_tree, debian, git, git_with, output};
 use invirtibuilder_core::conformance::exporter::{self, World, plan};
 use invirtibuilder_core::error::{ExportError, causes};
 use invirtibuilder_core::exporter::Exporter;
-use invirtibuilder_core::exporter::native::{NativeExporter, TreeLimits};
+use invirtibuilder_core::exporter::source::{SourceExporter, TreeLimits};
 use invirtibuilder_core::names::{CommitId, PackageName, Version};
 use invirtibuilder_core::repository::Repositories;
 use invirtibuilder_core::states::SourcePackage;
 
 struct ExporterWorld {
     git: GitWorld,
-    exporter: NativeExporter,
+    exporter: SourceExporter,
     count: std::cell::Cell<u32>,
 }
 
 impl ExporterWorld {
     fn new() -> Self {
         let git = GitWorld::new();
-        let exporter = NativeExporter::new(git.repositories.clone(), TreeLimits::default());
+        let exporter = SourceExporter::new(git.repositories.clone(), TreeLimits::default());
         Self { git, exporter, count: std::cell::Cell::new(0) }
     }
 
@@ -58,7 +58,8 @@ impl ExporterWorld {
     }
 
     fn export(&self, commit: &CommitId) -> Result<PathBuf, ExportError> {
-        self.exporter.export(&plan(&hello(), &one(), commit), &World::directory(self))
+        let exported = self.exporter.export(&plan(&hello(), &one(), commit), &World::directory(self));
+        exported.map(|it| it.dsc)
     }
 
     /// Exports what must be refused, and returns why.
@@ -66,7 +67,8 @@ impl ExporterWorld {
         let into = World::directory(self);
         let started = Instant::now();
         let refused = self.exporter.export(&plan(&hello(), &one(), commit), &into);
-        assert!(started.elapsed() < Duration::from_secs(2), "it took {:?}", started.elapsed());
+        // Two seconds is what it may take on a quiet machine.
+        assert!(started.elapsed() < Duration::from_secs(20), "it took {:?}", started.elapsed());
         assert_eq!(std::fs::read_dir(&into).unwrap().count(), 0, "something was left behind");
         match refused {
             Err(ExportError::Malformed { problem, .. }) => problem,
@@ -324,10 +326,7 @@ fn links_in_the_place_of_what_dpkg_source_reads_are_refused() {
 #[test]
 fn options_in_the_tree_cannot_change_the_source_package() {
     let world = ExporterWorld::new();
-    for options in ["tar-ignore=secret", "tar-ignore", "-I", "-Tdebian/control", "--tar-ignore=secret"] {
-        world.refusal(&world.commit_files(&[("100644", "debian/source/options", options.as_bytes())]));
-    }
-    let harmless = b"compression = gzip\ncompression-level = 9\nextend-diff-ignore = .*\n";
+    let harmless = b"compression = gzip\ncompression-level = 9\nextend-diff-ignore = .*\ntar-ignore = hello\n-Tdebian/control\n-I\n";
     let commit = world.commit_files(&[
         ("100644", "debian/source/options", harmless),
         ("100644", "debian/source/local-options", b"tar-ignore=x.o\n-Tsecret\n"),
@@ -344,10 +343,10 @@ fn options_in_the_tree_cannot_change_the_source_package() {
 }
 
 #[test]
-fn formats_that_are_not_native_say_what_to_do() {
+fn formats_that_the_version_does_not_fit_say_what_to_do() {
     let world = ExporterWorld::new();
     let quilt = world.commit_files(&[("100644", "debian/source/format", b"3.0 (quilt)\n")]);
-    assert!(world.refusal(&quilt).contains("not supported yet"));
+    assert!(world.refusal(&quilt).contains("has no revision"));
     let revised: Version = "1.0-1".parse().unwrap();
     let commit = World::commit(&world, &hello(), &revised, &[]);
     let refused = world.exporter.export(&plan(&hello(), &revised, &commit), &World::directory(&world));
@@ -401,7 +400,7 @@ fn impossible_dates_do_not_stop_the_export() {
 fn export_as_told() {
     let told = |name: &str| std::env::var(name).unwrap();
     let repositories = Repositories::open(Path::new(&told("TEST_REPOSITORIES"))).unwrap();
-    let exporter = NativeExporter::new(repositories, TreeLimits::default());
+    let exporter = SourceExporter::new(repositories, TreeLimits::default());
     let commit: CommitId = told("TEST_COMMIT").parse().unwrap();
     exporter.export(&plan(&hello(), &one(), &commit), Path::new(&told("TEST_INTO"))).unwrap();
 }

@@ -89,6 +89,8 @@ fn a_tree_of_reprepro_is_served_and_its_packages_go_on_from_git() {
     assert!(shown.contains("prod hello 1.0, with 4 binary packages"), "{shown}");
     assert!(shown.contains("prod extra 2:1.5"), "{shown}");
     assert!(shown.contains("dev hello 1.1"), "{shown}");
+    let records = it.site.json(&["audit", "show", "--limit", "2"]);
+    assert!(records.as_array().unwrap().iter().all(|it| it["event"] == "imported"), "{records}");
 
     // The bytes are those of the tree.
     let (ours, theirs) = (sums(&it.site.path("archive/pool")), sums(&tree.join("pool")));

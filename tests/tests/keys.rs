@@ -230,3 +230,66 @@ fn sources_name_the_keyring_of_the_package_or_another_and_refuse_what_cannot_sta
         assert_ne!(sources(&arguments).code, Some(0), "{arguments:?}");
     }
 }
+
+#[test]
+fn a_tag_is_signed_as_git_signs_it_and_one_without_its_signature_is_named() {
+    let site = Site::new();
+    let (hello, first) = Package::hosted(&site, "hello", "1.0");
+    let publish = |commit: &str| {
+        let job = site.submit("prod", "hello", commit);
+        site.work_quickly().ok();
+        assert_eq!(site.outcome(&job), "published");
+    };
+    publish(&first);
+    let key = first_key(&site);
+    site.configure(|text| text.replacen("  tagger:\n", &format!("  tagger:\n    key: {key}\n"), 1));
+    assert!(site.cli(&["check"]).stdout.contains("tag key"));
+    publish(&hello.publishable(&site, "2.0"));
+    publish(&hello.publishable(&site, "3.0"));
+    // Whoever has the public key checks it by git alone.
+    let home = site.beside("home");
+    fs::create_dir(&home).unwrap();
+    fs::set_permissions(&home, fs::Permissions::from_mode(0o700)).unwrap();
+    let import = ["--batch", "--import"];
+    let public = site.path("archive/archive-key.asc");
+    run(command("gpg").env("GNUPGHOME", &home).args(import).arg(public)).ok();
+    let repository = site.repository("hello");
+    let git =
+        |words: &[&str]| run(command("git").env("GNUPGHOME", &home).arg("-C").arg(&repository).args(words));
+    for words in [["verify-tag", "2.0"], ["verify-tag", "3.0"]] {
+        git(&words).says(&["Good signature"]);
+        git(&words).ok();
+    }
+    git(&["tag", "-v", "3.0"]).ok();
+    git(&["fsck", "--strict"]).ok();
+    assert_ne!(git(&["verify-tag", "1.0"]).code, Some(0), "a tag from before stays as it is");
+    site.assert_agreement();
+
+    // Without its signature; with that of another text; by another key.
+    let text = git(&["cat-file", "tag", "3.0"]).ok();
+    let bare = text.split("-----BEGIN").next().unwrap().to_owned();
+    let other = git(&["cat-file", "tag", "2.0"]).ok();
+    let foreign = format!("{bare}-----BEGIN{}", other.split_once("-----BEGIN").unwrap().1);
+    let stranger = another_key(&site, "Somebody <x@example.org>");
+    let file = site.beside("tag");
+    fs::write(&file, &bare).unwrap();
+    let signature = gpg(
+        &site,
+        &["--local-user", &stranger, "--armor", "--output", "-", "--detach-sign", file.to_str().unwrap()],
+    );
+    let strange = format!("{bare}{}", signature.ok());
+    for (text, named) in [
+        (bare.clone(), "without the signature"),
+        (foreign, "whose signature is wrong"),
+        (strange, "signed, not"),
+    ] {
+        fs::write(&file, text).unwrap();
+        let mut mktag = command("git");
+        mktag.arg("-C").arg(&repository).arg("mktag").stdin(fs::File::open(&file).unwrap());
+        let id = run(&mut mktag).ok();
+        git(&["update-ref", "refs/tags/3.0", id.trim()]).ok();
+        let answer = site.cli(&["verify"]).expect(1);
+        assert!(answer.stdout.contains("the tag 3.0") && answer.stdout.contains(named), "{answer:?}");
+        assert_eq!(answer.stdout.lines().count(), 1, "{answer:?}");
+    }
+}

@@ -13,7 +13,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use invirtibuilder_core::job::{Checkpoint, Decision, JobState, Outcome, Request, Stage};
+use invirtibuilder_core::job::{Checkpoint, Decision, JobState, Outcome, Relations, Request, Stage};
 use invirtibuilder_core::names::JobId;
 use invirtibuilder_core::queue::directory::DirectoryQueue;
 use invirtibuilder_core::queue::{Cancellation, Queue, Submission};
@@ -113,11 +113,12 @@ fn request(package: &str) -> Request {
         package: package.parse().unwrap(),
         commit: "0123456789".repeat(4).parse().unwrap(),
         principal: "alice@EXAMPLE.ORG".parse().unwrap(),
+        adds: None,
     }
 }
 
 fn submit(queue: &dyn Queue, package: &str) -> JobId {
-    match queue.submit(request(package)).unwrap() {
+    match queue.submit(request(package), &Relations::default()).unwrap() {
         Submission::Accepted(job) => job.id,
         Submission::AlreadyQueued(job) => panic!("{} was queued already", job.id),
     }
@@ -125,7 +126,13 @@ fn submit(queue: &dyn Queue, package: &str) -> JobId {
 
 fn checkpoint() -> Checkpoint {
     let decision = Decision::Copy { from: "staging".parse().unwrap() };
-    Checkpoint { version: "1:2.0~rc1-1".parse().unwrap(), expected_head: None, decision }
+    Checkpoint {
+        version: "1:2.0~rc1-1".parse().unwrap(),
+        expected_head: None,
+        notes: Vec::new(),
+        bases: Vec::new(),
+        decision,
+    }
 }
 
 fn failure() -> Outcome {
@@ -153,7 +160,7 @@ fn many_processes_share_the_jobs_and_each_job_is_worked_once() {
     for n in 0..60 {
         let commit = format!("{n:040x}").parse().unwrap();
         let request = Request { commit, ..request(&format!("package{}", n % 5)) };
-        submitted.insert(queue.submit(request).unwrap().job().id.clone());
+        submitted.insert(queue.submit(request, &Relations::default()).unwrap().job().id.clone());
     }
     let children: Vec<Child> = (0..4).map(|_| role(directory.path(), "drain").spawn().unwrap()).collect();
     let ended: Vec<JobId> = children.into_iter().flat_map(|it| said(&output(it), "ended")).collect();
@@ -241,7 +248,7 @@ fn a_full_disk_refuses_cleanly_and_loses_nothing() {
     };
     let before = files();
     disk.fill();
-    queue.submit(request("other")).unwrap_err();
+    queue.submit(request("other"), &Relations::default()).unwrap_err();
     assert_eq!(files(), before, "nothing of the refused job is left");
     held.finish(failure()).unwrap_err();
     assert_eq!(queue.pending().unwrap().len(), 2);
@@ -295,7 +302,7 @@ fn check_after(path: &Path, output: &str, at: &str) {
     for state in queue.pending().unwrap() {
         let latest = accepted.last().is_none_or(|last| state.job().id >= *last);
         if latest {
-            let again = queue.submit(state.job().request.clone()).unwrap();
+            let again = queue.submit(state.job().request.clone(), &Relations::default()).unwrap();
             assert_eq!(again, Submission::AlreadyQueued(state.job().clone()), "{at}");
         }
     }

@@ -13,8 +13,9 @@ use std::time::{Duration, Instant};
 
 use invirtibuilder_core::builder::account::Account;
 use invirtibuilder_core::builder::base::{BaseSpec, Bases};
-use invirtibuilder_core::builder::sbuild::{ACCOUNT, BuildLimits, SbuildBuilder, SbuildConfig};
-use invirtibuilder_core::builder::scratch::Scratch;
+use invirtibuilder_core::builder::sbuild::enclosure::{self, Enclosure, Privilege, Space};
+use invirtibuilder_core::builder::sbuild::{ACCOUNT, BuildLimits, Mode, SbuildBuilder, SbuildConfig};
+use invirtibuilder_core::builder::scratch::{Part, Scratch};
 use invirtibuilder_core::builder::walls::Walls;
 use invirtibuilder_core::builder::{Builder, Target};
 use invirtibuilder_core::conformance::builder as contract;
@@ -28,14 +29,16 @@ use invirtibuilder_core::stop::{Never, Stop};
 use invirtibuilder_tests::builds::{
     BASE, DEBHELPER, GOOD, StopAt, assert_nothing_is_left, host, plan, source, target,
 };
-use invirtibuilder_tests::programs::runs;
+use invirtibuilder_tests::programs::{CLI, program, runs};
 use invirtibuilder_tests::sites::shared_bases;
 
 /// A directory for one test, a builder with its own scratch, and the base that all tests share.
 struct World {
     directory: tempfile::TempDir,
     cache: PathBuf,
+    store: PathBuf,
     limits: BuildLimits,
+    mode: Mode,
 }
 
 impl World {
@@ -47,7 +50,13 @@ impl World {
         let cache = shared_bases();
         let directory = tempfile::Builder::new().prefix("world-").tempdir_in(directory).unwrap();
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o711)).unwrap();
-        Self { directory, cache, limits: BuildLimits::default() }
+        Self {
+            directory,
+            store: cache.join("overlay"),
+            cache,
+            limits: BuildLimits::default(),
+            mode: Mode::Unshare,
+        }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -58,9 +67,12 @@ impl World {
         SbuildConfig {
             bases: BTreeMap::from([(BASE.parse().unwrap(), BaseSpec::default())]),
             cache: self.cache.clone(),
+            store: self.store.clone(),
             scratch: self.path("scratch"),
             account: ACCOUNT.to_owned(),
             limits: self.limits,
+            mode: self.mode.clone(),
+            helper: program(CLI),
         }
     }
 
@@ -128,10 +140,12 @@ fn a_package_that_does_not_build_is_attempted() {
 }
 
 #[test]
-fn a_package_whose_build_dependency_does_not_exist_is_given_back() {
+fn a_package_whose_build_dependency_does_not_exist_is_at_fault_at_once() {
     let world = World::new();
     let (result, log) = world.build(&world.source("needy", GOOD, "nobody-has-this-package"));
-    assert!(matches!(result, Err(BuildError::GivenBack { .. })), "{result:?}\n{log}");
+    let Err(BuildError::Attempted { problem, .. }) = result else { panic!("{result:?}\n{log}") };
+    assert!(problem.contains("nobody-has-this-package"), "{problem}");
+    assert!(!log.contains("sbuild (Debian sbuild)"), "sbuild was started for it: {log}");
     world.assert_nothing_is_left();
 }
 
@@ -165,6 +179,107 @@ fn a_build_that_prints_without_end_is_attempted_and_the_limit_is_named() {
     world.assert_nothing_is_left();
 }
 
+#[test]
+fn a_build_that_writes_more_than_it_may_is_attempted_and_the_limit_is_named() {
+    let mut world = World::new();
+    world.limits.disk = Some(100 << 20);
+    world.limits.memory = Some(1 << 30);
+    let many = "i=0; while head -c 10M /dev/zero > zeros$$i; do i=$$((i+1)); done; false";
+    let (result, log) = world.build(&world.source_that("littering", many));
+    let Err(BuildError::Attempted { problem, .. }) = result else { panic!("{result:?}\n{log}") };
+    assert!(problem.contains("it wrote more than its limit of 104857600 bytes"), "{problem}\n{log}");
+    world.assert_nothing_is_left();
+}
+
+#[test]
+fn a_run_of_sbuild_reaches_no_service_of_the_machine_and_dies_with_all_that_it_started() {
+    const SCRIPT: &str = "perl -e 'use IO::Socket::INET; \
+        exit 1 if IO::Socket::INET->new(PeerAddr => $ARGV[0], Timeout => 5); \
+        my $own = IO::Socket::INET->new(Listen => 1, LocalAddr => \"127.0.0.1\") or exit 2; \
+        IO::Socket::INET->new(PeerAddr => \"127.0.0.1:\" . $own->sockport) or exit 3;' \"$0\" \
+        && ! head -c 30M /dev/zero >memory/zeros || exit 4; \
+        setsid sleep 3155760007 & exit 9";
+    let world = World::new();
+    let service = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    service.set_nonblocking(true).unwrap();
+    let walls = Walls::new(Account::find(ACCOUNT).unwrap(), 1000);
+    let entry = Scratch::new(&world.path("scratch")).enter(&walls).unwrap();
+    let memory = entry.part(Part::Home).join("memory");
+    fs::create_dir(&memory).unwrap();
+    let plan = Enclosure {
+        program: "sh".to_owned(),
+        arguments: ["-c", SCRIPT, &service.local_addr().unwrap().to_string()].map(str::to_owned).into(),
+        environment: Vec::new(),
+        directory: entry.part(Part::Home),
+        space: Space::Memory(memory.clone(), 20 << 20),
+        binds: Vec::new(),
+        privilege: Privilege::Account,
+    };
+    let (home, file) = (entry.part(Part::Home), entry.part(Part::Input).join("plan.json"));
+    let command = enclosure::command(&program(CLI), &walls, None, &plan, &home, &file).unwrap();
+    let mut log = Vec::new();
+    let status = command.run_logged(&mut log, &Never).unwrap();
+    let log = String::from_utf8_lossy(&log);
+    assert!(matches!(status.code(), Some(9 | 41)), "{status}: {log}");
+    assert!(service.accept().is_err(), "somebody connected");
+    assert!(!runs("3155760007"), "a process runs on");
+    assert_eq!(fs::read_dir(&memory).unwrap().count(), 0, "the memory is seen outside");
+}
+
+/// A chroot for schroot, whose one file outside is removed with this value.
+struct Chroot(PathBuf);
+
+impl Chroot {
+    fn new(name: &str, world: &World) -> Self {
+        let mut log = Vec::new();
+        let bases = Bases::new(&world.cache, world.config().bases);
+        let walls = Walls::new(Account::find(ACCOUNT).unwrap(), 1000);
+        let scratch = Scratch::new(&world.path("scratch"));
+        let base = bases.ensure(&BASE.parse().unwrap(), &host(), &scratch, &walls, &mut log, &Never).unwrap();
+        let root = world.path("chroot");
+        fs::create_dir(&root).unwrap();
+        let mut tar = Command::new("tar");
+        assert!(tar.arg("-xf").arg(base.tarball).arg("-C").arg(&root).status().unwrap().success());
+        let file = Path::new("/etc/schroot/chroot.d").join(name);
+        let text = format!(
+            "[{name}]\ntype=directory\ndirectory={}\nprofile=sbuild\nunion-type=overlay\ngroups=root,sbuild\nroot-groups=root,sbuild\n",
+            root.display()
+        );
+        fs::write(&file, text).unwrap();
+        Self(file)
+    }
+}
+
+impl Drop for Chroot {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+#[test]
+fn a_chroot_of_schroot_s_is_built_in_without_network_and_no_session_is_left() {
+    let mut world = World::new();
+    let name = format!("invirtibuilder-test-{}", std::process::id());
+    world.mode = Mode::Schroot(BTreeMap::from([(BASE.parse().unwrap(), name.clone())]));
+    let missing = world.build(&world.source("early", GOOD, DEBHELPER)).0;
+    let Err(e @ BuildError::Backend(_)) = missing else { panic!("{missing:?}") };
+    assert!(causes(&e).join(": ").contains("sbuild-createchroot"), "{e}");
+    let _chroot = Chroot::new(&name, &world);
+    let service = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    service.set_nonblocking(true).unwrap();
+    let attempt = format!(
+        "perl -e 'use IO::Socket::INET; exit(IO::Socket::INET->new(PeerAddr => \"{}\", Timeout => 5) ? 1 : 0)'",
+        service.local_addr().unwrap()
+    );
+    let (result, log) = world.build(&world.source_that("chrooted", &attempt));
+    let changes = Changes::read(&result.unwrap_or_else(|e| panic!("{e:?}\n{log}"))).unwrap();
+    assert_eq!(changes.binaries().len(), 2, "{log}");
+    assert!(service.accept().is_err(), "somebody connected");
+    let sessions = fs::read_dir("/var/lib/schroot/session").into_iter().flatten();
+    assert_eq!(sessions.count(), 0, "a session is left");
+    world.assert_nothing_is_left();
+}
+
 /// Not a test of its own: the worker that the next test kills.
 #[test]
 #[ignore = "the test below starts it"]
@@ -190,6 +305,12 @@ fn what_a_killed_worker_started_dies_with_it_and_what_it_left_is_cleaned_up() {
         .unwrap();
     let lines = BufReader::new(worker.stdout.take().unwrap()).lines();
     assert!(lines.map_while(Result::ok).any(|it| it == "now it hangs"), "the worker's build did not begin");
+    // The shell has said so, but may not have started what it says.
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !(runs("3155760004") && runs("3155760005")) {
+        assert!(Instant::now() < deadline, "the worker's build does not run");
+        std::thread::yield_now();
+    }
     world.builder().clean_up().unwrap();
     assert!(runs("3155760005"), "the build of a living worker was cleaned up");
     worker.kill().unwrap();
@@ -245,14 +366,13 @@ fn an_old_base_is_used_when_it_cannot_be_made_anew() {
 }
 
 #[test]
-fn another_architecture_than_the_machine_s_is_not_supported_yet() {
+fn an_architecture_that_this_machine_cannot_run_is_an_error_that_says_so() {
     let world = World::new();
-    let other = if host().as_str() == "arm64" { "amd64" } else { "arm64" };
-    let target = Target { architecture: other.parse().unwrap(), ..target() };
+    let target = Target { architecture: "m68k".parse().unwrap(), ..target() };
     let source = world.source("foreign", GOOD, DEBHELPER);
     let result = world.builder().build(&source, &target, &world.path("into"), &mut Vec::new(), &Never);
     let Err(e @ BuildError::Backend(_)) = result else { panic!("{result:?}") };
-    assert!(causes(&e).join(": ").contains("not supported yet"));
+    assert!(causes(&e).join(": ").contains("does not run programs for m68k"), "{e:?}");
 }
 
 #[test]

@@ -38,7 +38,10 @@ pub(crate) fn run(arguments: &Arguments, context: &Context) -> Answer {
                 plain(it.generation.map_or_else(|| "-".to_owned(), |it| it.to_string())),
                 plain(&it.package),
                 plain(match it.kind {
-                    PublicationKind::Published => it.version.to_string(),
+                    PublicationKind::Published => match &it.added {
+                        Some(architecture) => format!("{} (added {architecture})", it.version),
+                        None => it.version.to_string(),
+                    },
                     PublicationKind::Rollback => format!("{} (back)", it.version),
                     PublicationKind::Removal => format!("{} (removed)", it.version),
                 }),

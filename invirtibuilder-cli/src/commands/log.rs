@@ -8,19 +8,22 @@ use std::time::Duration;
 use invirtibuilder_core::job::JobState;
 use invirtibuilder_core::names::JobId;
 use invirtibuilder_core::plain_text::PlainText;
-use invirtibuilder_core::site::{Exit, Site, SiteError};
+use invirtibuilder_core::site::{Exit, Site};
 use invirtibuilder_core::stop::Stop;
 
-use super::Answer;
+use super::{Answer, wait_for_change};
 use crate::context::{Context, Failure, job_id};
+use crate::output::remark;
 
 /// Print the build log of a job
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     /// The job's id, as `submit` and `status` print it
     job: String,
+    /// Which of its logs, such as `amd64` or `lintian-amd64`. Default: that of its last build
+    name: Option<String>,
     /// Go on as the log grows, until the job has ended
-    #[arg(short, long)]
+    #[arg(short, long, conflicts_with = "name")]
     follow: bool,
 }
 
@@ -28,7 +31,22 @@ pub(crate) fn run(arguments: &Arguments, context: &Context) -> Answer {
     let site = context.site()?;
     let id = job_id(&arguments.job)?;
     let state = site.job(&id)?;
-    match site.log_of(state.job()) {
+    let logs = site.logs_of(state.job());
+    let chosen = match &arguments.name {
+        Some(name) if !logs.iter().any(|it| it.0 == *name) => {
+            let names: Vec<&str> = logs.iter().map(|it| it.0.as_str()).collect();
+            let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+            return Err(Failure::NotFound(format!("job {id} has no log {name}; it has {names}")));
+        }
+        Some(name) => logs.iter().find(|it| it.0 == *name).map(|it| it.1.clone()),
+        None => site.log_of(state.job()),
+    };
+    let others: Vec<&str> =
+        logs.iter().filter(|it| Some(&it.1) != chosen.as_ref()).map(|it| it.0.as_str()).collect();
+    if arguments.name.is_none() && !arguments.follow && !others.is_empty() {
+        remark(&format!("job {id} has more logs: `invirtibuilder log {id} NAME` with {}", others.join(", ")));
+    }
+    match chosen {
         _ if arguments.follow => follow(&site, &id)?,
         Some(path) => print_rest(&mut File::open(path)?)?,
         None => {
@@ -61,7 +79,7 @@ fn follow(site: &Site, id: &JobId) -> Result<(), Failure> {
         if matches!(state, JobState::Ended(_)) {
             return Ok(());
         }
-        site.queue().wait(LOOK, &stop).map_err(SiteError::from)?;
+        wait_for_change(site, LOOK, &stop)?;
     }
 }
 

@@ -1,11 +1,12 @@
 //! `pocket`: policies and contents.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use clap::Subcommand;
 use invirtibuilder_core::access;
 use invirtibuilder_core::names::CommitId;
-use invirtibuilder_core::policy::{BinaryVersions, CopyFrom, PocketSpec};
+use invirtibuilder_core::policy::{BinaryVersions, Copies, CopyFrom, PocketSpec, Versions};
 use invirtibuilder_core::site::{Exit, PocketView, Site};
 use serde::Serialize;
 
@@ -33,10 +34,19 @@ struct Policy<'a> {
     suite: &'a str,
     components: Vec<&'a str>,
     architectures: Vec<&'a str>,
+    optional_architectures: Vec<&'a str>,
+    architecture_all: Option<&'a str>,
     base: &'a str,
+    builder: &'static str,
     allow_backtracking: bool,
     trust: String,
     copy_from: Option<Vec<&'a str>>,
+    /// Whether a copy must be shown by a rebuild.
+    verify_copies: bool,
+    /// What the faults mean that each gate finds; those that are off are left out.
+    gates: BTreeMap<&'static str, &'static str>,
+    /// Whether each try has a version of its own.
+    snapshot_versions: bool,
     binary_versions: &'static str,
     may_replace: Vec<&'a str>,
     principals: Option<Vec<String>>,
@@ -48,6 +58,8 @@ struct Row {
     version: Option<String>,
     commit: Option<String>,
     branch: Option<String>,
+    /// The optional architectures that the pocket does not serve yet.
+    lacks: Vec<String>,
 }
 
 pub(crate) fn run(command: Command, context: &Context) -> Answer {
@@ -87,7 +99,14 @@ fn show(site: &Site, pocket: &str, context: &Context) -> Answer {
         packages: Vec<Row>,
     }
     let view = site.pocket(&site.pocket_name(pocket)?)?;
-    let shown = Shown { policy: policy(site, &view.spec), packages: rows(&view) };
+    let mut packages = rows(&view);
+    for (row, held) in packages.iter_mut().zip(&view.served) {
+        if let Some(commit) = &held.commit {
+            let missing = site.missing(&view.spec.name, &held.package, commit)?;
+            row.lacks = missing.iter().map(ToString::to_string).collect();
+        }
+    }
+    let shown = Shown { policy: policy(site, &view.spec), packages };
     context.output().answer(&shown, |to| {
         show_policy(&shown.policy, to)?;
         let mut table = Table::new(&["PACKAGE", "VERSION", "COMMIT"]);
@@ -96,7 +115,10 @@ fn show(site: &Site, pocket: &str, context: &Context) -> Answer {
             let agrees = row.commit == row.branch;
             let commit =
                 if agrees { plain(commit) } else { (BAD, format!("{commit}, but the branch is elsewhere")) };
-            table.row(vec![plain(&row.package), plain(row.version.as_deref().unwrap_or("-")), commit]);
+            let version = row.version.clone().unwrap_or_else(|| "-".to_owned());
+            let lacks = row.lacks.join(", ");
+            let version = if lacks.is_empty() { version } else { format!("{version} (not yet for {lacks})") };
+            table.row(vec![plain(&row.package), plain(version), commit]);
         }
         table.write(to)
     })?;
@@ -112,13 +134,21 @@ fn policy<'a>(site: &'a Site, spec: &'a PocketSpec) -> Policy<'a> {
         suite: spec.suite.as_str(),
         components: spec.components.iter().map(AsRef::as_ref).collect(),
         architectures: spec.architectures.iter().map(AsRef::as_ref).collect(),
+        optional_architectures: spec.building.optional.iter().map(AsRef::as_ref).collect(),
+        architecture_all: spec.architecture_of_all().map(AsRef::as_ref),
         base: spec.base.as_str(),
+        builder: spec.building.backend.as_str(),
         allow_backtracking: spec.policy.allow_backtracking,
         trust: spec.policy.trust.to_string(),
         copy_from: match &spec.policy.copy_from {
             CopyFrom::Any => None,
             CopyFrom::Only(pockets) => Some(pockets.iter().map(AsRef::as_ref).collect()),
         },
+        verify_copies: spec.policy.copies == Copies::Rebuilt,
+        gates: (spec.building.gates.asked())
+            .map(|it| (it.as_str(), spec.building.gates.demand(it).as_str()))
+            .collect(),
+        snapshot_versions: spec.policy.versions == Versions::Snapshot,
         binary_versions: match spec.policy.binary_versions {
             BinaryVersions::Same => "same",
             BinaryVersions::Any => "any",
@@ -130,6 +160,9 @@ fn policy<'a>(site: &'a Site, spec: &'a PocketSpec) -> Policy<'a> {
 
 fn show_policy(policy: &Policy<'_>, to: &mut dyn Write) -> io::Result<()> {
     let copies = policy.copy_from.as_ref().map_or_else(|| "any pocket".to_owned(), |it| it.join(", "));
+    let copies = if policy.verify_copies { format!("{copies}, what a rebuild gives too") } else { copies };
+    let gates: Vec<String> = policy.gates.iter().map(|(gate, demand)| format!("{gate}: {demand}")).collect();
+    let gates = if gates.is_empty() { "none".to_owned() } else { gates.join(", ") };
     let principals = policy
         .principals
         .as_ref()
@@ -147,11 +180,16 @@ fn show_policy(policy: &Policy<'_>, to: &mut dyn Write) -> io::Result<()> {
         ("components", &policy.components.join(", ")),
         ("branch", policy.branch),
         ("base", policy.base),
+        ("builder", policy.builder),
         ("architectures", &policy.architectures.join(" ")),
+        ("optional", &policy.optional_architectures.join(" ")),
+        ("all with", policy.architecture_all.unwrap_or_default()),
         ("backtracking", backtracking),
         ("trust", &policy.trust),
         ("copies from", &copies),
-        ("versions", versions),
+        ("gates", &gates),
+        ("versions", if policy.snapshot_versions { "one of each try" } else { "those of the changelog" }),
+        ("of binaries", versions),
         ("may replace", &replaces),
         ("principals", &principals),
     ] {
@@ -171,6 +209,7 @@ fn rows(view: &PocketView) -> Vec<Row> {
             version: Some(held.version.to_string()),
             commit: text(held.commit.as_ref()),
             branch: text(head.map(|it| &it.commit)),
+            lacks: Vec::new(),
         });
     }
     let not_served =
@@ -180,6 +219,7 @@ fn rows(view: &PocketView) -> Vec<Row> {
         version: None,
         commit: None,
         branch: text(Some(&head.commit)),
+        lacks: Vec::new(),
     }));
     rows
 }

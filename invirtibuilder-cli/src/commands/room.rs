@@ -1,9 +1,9 @@
-//! `room`: what the overlay builder starts as the first process of a room. Not for people.
+//! `room`: what builders start as the first process of a room, and of a run of sbuild. Not for people.
 
 use std::path::PathBuf;
 
 use clap::Subcommand;
-use invirtibuilder_core::builder::{limits, overlay::room};
+use invirtibuilder_core::builder::{limits, overlay::room, sbuild::enclosure, vm};
 use invirtibuilder_core::error::BoxError;
 use invirtibuilder_core::process;
 
@@ -17,12 +17,35 @@ pub(crate) enum Command {
         /// The plan
         plan: PathBuf,
     },
+    /// Makes a room to look at what a failed build left
+    Visit {
+        /// What is looked at, and with what
+        visit: PathBuf,
+    },
+    /// Runs sbuild without network, and watches how much space is left
+    Enclose {
+        /// The plan
+        plan: PathBuf,
+    },
     /// Unpacks a base
     Unpack {
         /// Its tarball
         tarball: PathBuf,
         /// The directory to make
         into: PathBuf,
+    },
+    /// Writes a base to a disk image
+    Image {
+        /// The base's tree
+        tree: PathBuf,
+        /// The file to make
+        file: PathBuf,
+    },
+    /// Runs a program as the first process, which has nothing on its standard input
+    Run {
+        /// The program and its arguments
+        #[arg(last = true, required = true)]
+        command: Vec<String>,
     },
     /// Joins control groups, and becomes a program
     Join {
@@ -38,7 +61,11 @@ pub(crate) enum Command {
 pub(crate) fn run(command: Command) -> Result<u8, Failure> {
     match command {
         Command::Enter { plan } => Ok(room::enter(&room::read_plan(&plan)?)?.code()),
+        Command::Visit { visit } => Ok(room::visit(&room::read_visit(&visit)?).map(|()| 0)?),
+        Command::Enclose { plan } => Ok(enclosure::enter(&plan)?),
         Command::Unpack { tarball, into } => Ok(room::unpack(&tarball, &into).map(|()| 0)?),
+        Command::Image { tree, file } => Ok(vm::image::write(&tree, &file).map(|()| 0)?),
+        Command::Run { command } => Ok(room::run(&command)?),
         Command::Join { groups, command } => {
             groups.iter().try_for_each(|it| limits::join(it))?;
             let (program, arguments) =

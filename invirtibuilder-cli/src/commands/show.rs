@@ -34,6 +34,9 @@ fn show(state: &JobState, to: &mut dyn Write) -> io::Result<()> {
     line(to, "package", job.request.package.as_str())?;
     line(to, "commit", job.request.commit.as_str())?;
     line(to, "principal", job.request.principal.as_str())?;
+    if let Some(architecture) = &job.request.adds {
+        line(to, "adds", architecture.as_str())?;
+    }
     let JobState::Ended(ended) = state else { return line(to, "state", &status::explain(state)) };
     if let Some(started) = ended.started {
         line(to, "started", &show_time(started))?;
@@ -43,9 +46,10 @@ fn show(state: &JobState, to: &mut dyn Write) -> io::Result<()> {
     line(to, "ended", &format!("{}{took}", show_time(ended.ended)))?;
     line(to, "outcome", ended.outcome.word())?;
     match &ended.outcome {
-        Outcome::Published { version, copied_from } => {
+        Outcome::Published { version, copied_from, notes } => {
             line(to, "version", version.as_str())?;
-            copied_from.as_ref().map_or(Ok(()), |from| line(to, "copied from", from.as_str()))
+            copied_from.as_ref().map_or(Ok(()), |from| line(to, "copied from", from.as_str()))?;
+            notes.iter().try_for_each(|it| line(to, "note", &it.to_string()))
         }
         Outcome::Current { version } => line(to, "version", version.as_str()),
         Outcome::Rejected { reasons, .. } => reasons.iter().try_for_each(|it| line(to, "reason", it)),
@@ -53,6 +57,7 @@ fn show(state: &JobState, to: &mut dyn Write) -> io::Result<()> {
             line(to, "stage", stage.as_str())?;
             causes.iter().try_for_each(|it| line(to, "cause", it))
         }
+        Outcome::Superseded { reason } => line(to, "reason", reason),
         Outcome::Cancelled { by } => line(to, "by", by.as_str()),
     }
 }

@@ -1,15 +1,17 @@
 //! `status`: what runs, waits, and ended lately.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::time::Duration;
 
 use invirtibuilder_core::job::{Ended, Job, JobState, Outcome};
+use invirtibuilder_core::names::Architecture;
 use invirtibuilder_core::site::{Exit, Site, SiteError};
 use invirtibuilder_core::stop::Stop;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::Answer;
+use super::{Answer, wait_for_change};
 use crate::context::{Context, Failure};
 use crate::output::{BAD, BOLD, GOOD, Table, WARNING, plain, short, show_duration, show_time, styled};
 
@@ -35,6 +37,8 @@ struct Status {
 struct PocketSize {
     pocket: String,
     packages: usize,
+    /// The packages that the pocket does not serve yet for an optional architecture, with those.
+    lacking: BTreeMap<String, Vec<Architecture>>,
 }
 
 pub(crate) fn run(arguments: &Arguments, context: &Context) -> Answer {
@@ -51,14 +55,23 @@ pub(crate) fn run(arguments: &Arguments, context: &Context) -> Answer {
         if !arguments.watch {
             return Ok(Exit::Done);
         }
-        site.queue().wait(GLANCE, &stop).map_err(SiteError::from)?;
+        wait_for_change(&site, GLANCE, &stop)?;
     }
 }
 
 fn read(site: &Site) -> Result<Status, Failure> {
     let mut pockets = Vec::new();
     for name in site.config().pockets.keys() {
-        pockets.push(PocketSize { pocket: name.to_string(), packages: site.served(name)?.len() });
+        let served = site.served(name)?;
+        let mut lacking = BTreeMap::new();
+        for it in &served {
+            let Some(commit) = &it.commit else { continue };
+            let missing = site.missing(name, &it.package, commit)?;
+            if !missing.is_empty() {
+                lacking.insert(it.package.to_string(), missing);
+            }
+        }
+        pockets.push(PocketSize { pocket: name.to_string(), packages: served.len(), lacking });
     }
     Ok(Status {
         pending: site.queue().pending().map_err(SiteError::from)?,
@@ -79,7 +92,7 @@ fn show(status: &Status, to: &mut dyn Write) -> io::Result<()> {
     for ended in &status.ended {
         let style = match ended.outcome {
             Outcome::Published { .. } | Outcome::Current { .. } => GOOD,
-            Outcome::Cancelled { .. } => WARNING,
+            Outcome::Cancelled { .. } | Outcome::Superseded { .. } => WARNING,
             Outcome::Rejected { .. } | Outcome::Failed { .. } => BAD,
         };
         let mut row = job_cells(&ended.job);
@@ -89,7 +102,14 @@ fn show(status: &Status, to: &mut dyn Write) -> io::Result<()> {
     table.write(to)?;
     let sizes: Vec<String> =
         status.pockets.iter().map(|it| format!("{} {}", it.pocket, it.packages)).collect();
-    writeln!(to, "{} {}", styled(BOLD, "Packages:"), sizes.join(", "))
+    writeln!(to, "{} {}", styled(BOLD, "Packages:"), sizes.join(", "))?;
+    for it in &status.pockets {
+        for (package, missing) in &it.lacking {
+            let missing: Vec<&str> = missing.iter().map(Architecture::as_str).collect();
+            writeln!(to, "  {} serves {package} without {}", it.pocket, missing.join(", "))?;
+        }
+    }
+    Ok(())
 }
 
 fn show_jobs(states: &[&JobState], to: &mut dyn Write) -> io::Result<()> {
@@ -107,7 +127,10 @@ fn job_cells(job: &Job) -> Vec<(anstyle::Style, String)> {
     vec![
         plain(format!("  {}", job.id)),
         plain(&request.pocket),
-        plain(&request.package),
+        plain(match &request.adds {
+            Some(architecture) => format!("{}, adding {architecture}", request.package),
+            None => request.package.to_string(),
+        }),
         plain(short(&request.commit)),
         plain(&request.principal),
     ]
@@ -122,7 +145,14 @@ pub(super) fn explain(state: &JobState) -> String {
         }
         JobState::Running { alive: false, .. } => "its worker died; the next one takes it up".to_owned(),
         JobState::Waiting { behind: Some(earlier), .. } => format!("behind {earlier}, of the same package"),
-        JobState::Waiting { job, behind: None } => match &job.given_back {
+        JobState::Waiting { job, waits_for, .. } if !waits_for.is_empty() => {
+            let waits_for = job.after.iter().filter(|it| waits_for.contains(&it.job)).map(|it| {
+                let names: Vec<_> = it.builds.iter().map(ToString::to_string).collect();
+                format!("{}, which builds {} of {}", it.job, names.join(" and "), it.package)
+            });
+            format!("for {}", waits_for.collect::<Vec<_>>().join("; for "))
+        }
+        JobState::Waiting { job, .. } => match &job.given_back {
             Some(it) => format!(
                 "given back {} times; next try at {}: {}",
                 it.attempts,

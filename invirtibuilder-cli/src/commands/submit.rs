@@ -8,7 +8,7 @@ use invirtibuilder_core::queue::Submission;
 use invirtibuilder_core::site::{Exit, Site, Submitted, Words};
 use invirtibuilder_core::stop::Stop;
 
-use super::Answer;
+use super::{Answer, wait_for_change};
 use crate::context::{Context, Failure, principal};
 use crate::output::{self, escape, remark};
 use crate::progress;
@@ -79,7 +79,7 @@ pub(super) fn report(submitted: &Submitted, context: &Context, pocket: &str) -> 
 pub(super) fn wait(site: &Site, id: &JobId, context: &Context) -> Answer {
     const LOOK: Duration = Duration::from_millis(500);
     let stop = Stop::new()?;
-    let (mut shown, mut given_back) = (None, 0);
+    let (mut shown, mut given_back, mut told) = (None, 0, false);
     loop {
         match site.job(id)? {
             JobState::Ended(ended) => {
@@ -89,20 +89,25 @@ pub(super) fn wait(site: &Site, id: &JobId, context: &Context) -> Answer {
                 explain(&ended.outcome);
                 return Ok(Exit::of_outcome(&ended.outcome));
             }
-            JobState::Waiting { job, behind: None } if attempts(&job) > given_back => {
-                given_back = attempts(&job);
-                remark(&format!(
-                    "{id} waits: {}",
-                    super::status::explain(&JobState::Waiting { job, behind: None })
-                ));
+            state @ JobState::Waiting { behind: None, .. } if attempts(state.job()) > given_back => {
+                given_back = attempts(state.job());
+                remark(&format!("{id} waits: {}", super::status::explain(&state)));
+            }
+            state @ JobState::Waiting { .. } if waits_for(&state) && !told => {
+                told = true;
+                remark(&format!("{id} waits {}", super::status::explain(&state)));
             }
             JobState::Running { job, stage: Some(stage), .. } if shown != Some(stage) => {
                 remark(&progress::stage_line(&job, stage));
                 shown = Some(stage);
             }
-            _ => site.queue().wait(LOOK, &stop).map_err(invirtibuilder_core::site::SiteError::from)?,
+            _ => wait_for_change(site, LOOK, &stop)?,
         }
     }
+}
+
+fn waits_for(state: &JobState) -> bool {
+    matches!(state, JobState::Waiting { behind: None, waits_for, .. } if !waits_for.is_empty())
 }
 
 fn attempts(job: &Job) -> u32 {
@@ -125,6 +130,7 @@ fn explain(outcome: &Outcome) {
                 remark(&format!("the log is {}", log.display()));
             }
         }
+        Outcome::Superseded { reason } => output::complain(reason),
         Outcome::Cancelled { by } => output::complain(&format!("cancelled by {by}")),
         Outcome::Published { .. } | Outcome::Current { .. } => (),
     }

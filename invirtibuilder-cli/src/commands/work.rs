@@ -14,7 +14,7 @@ use crate::context::{Context, Failure};
 use crate::output::{remark, stderr_is_terminal};
 use crate::progress::Narrator;
 
-/// Work the queue: validate, build, publish, record
+/// Work the queue: validate, build, publish, record, and tell the hooks
 ///
 /// Runs until it is stopped by SIGINT or SIGTERM; then builds are interrupted and begin again at the next start,
 /// and jobs that are being published are completed. Kill it at any moment: the next start takes up what it left.
@@ -45,8 +45,9 @@ pub(crate) fn run(arguments: &Arguments, context: &Context) -> Answer {
     }
     let narrator = Narrator::new(context.is_json());
     let worker = site.worker(arguments.jobs, &narrator)?;
-    // What was signed stays valid for as long as this runs.
-    let worked = site.while_fresh(&stop, || worker.run(until, &stop)).map_err(SiteError::from)?;
+    // What was signed stays valid, and hooks hear what happens, for as long as this runs.
+    let work = || site.while_telling(&stop, || worker.run(until, &stop));
+    let worked = site.while_fresh(&stop, work).map_err(SiteError::from)?;
     Ok(match until {
         Until::Stopped => Exit::Done,
         Until::Once | Until::Empty if worked.given_back > 0 => Exit::TryAgain,
@@ -59,7 +60,8 @@ fn worst(outcomes: &[Outcome]) -> Exit {
     outcomes.iter().map(Exit::of_outcome).find(|it| *it != Exit::Done).unwrap_or(Exit::Done)
 }
 
-fn stop_on_signals(stop: &Stop) -> Result<(), Failure> {
+/// Sets `stop` when this process is asked to end.
+pub(super) fn stop_on_signals(stop: &Stop) -> Result<(), Failure> {
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
     let stop = stop.clone();
     std::thread::spawn(move || {

@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::hooks::Event;
 use crate::job::Request;
 use crate::names::{CommitId, JobId, PackageName, PocketName, Principal, Version};
 
@@ -32,6 +33,12 @@ pub enum Happened {
     Repaired,
     /// A repository was made.
     RepoCreated,
+    /// A push to a repository was let through.
+    Pushed,
+    /// A key stands for a principal now.
+    KeyAdded,
+    /// A key does not stand for a principal any more.
+    KeyRemoved,
     /// A hook ran.
     Hook,
     /// The configuration is another one than before.
@@ -53,6 +60,9 @@ impl Happened {
             Self::Imported => "imported",
             Self::Repaired => "repaired",
             Self::RepoCreated => "repo-created",
+            Self::Pushed => "pushed",
+            Self::KeyAdded => "key-added",
+            Self::KeyRemoved => "key-removed",
             Self::Hook => "hook",
             Self::Configuration => "configuration",
         }
@@ -91,6 +101,9 @@ pub struct Entry {
     /// Further facts, by their names.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub facts: BTreeMap<String, String>,
+    /// What the hooks hear of it, in this order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tell: Vec<Event>,
 }
 
 impl Entry {
@@ -106,6 +119,7 @@ impl Entry {
             principal: None,
             job: None,
             facts: BTreeMap::new(),
+            tell: Vec::new(),
         }
     }
 
@@ -119,6 +133,20 @@ impl Entry {
             principal: Some(request.principal.clone()),
             ..Self::new(event)
         }
+    }
+
+    /// Adds an event that the hooks hear of.
+    #[must_use]
+    pub fn telling(mut self, event: Event) -> Self {
+        self.tell.push(event);
+        self
+    }
+
+    /// Adds facts.
+    #[must_use]
+    pub fn with_all(mut self, facts: &BTreeMap<String, String>) -> Self {
+        self.facts.extend(facts.iter().map(|(name, value)| (name.clone(), value.clone())));
+        self
     }
 
     /// Adds a fact.

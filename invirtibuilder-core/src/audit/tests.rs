@@ -54,8 +54,14 @@ fn a_changed_a_removed_an_inserted_and_a_moved_line_are_found() {
         write(&log, &lines);
         log.verify(None).unwrap().unwrap_err()
     };
-    assert_eq!(tamper(|it| it[2] = it[2].replace('3', "4")), Broken::Unchained { line: 3, seq: 4 });
-    assert_eq!(tamper(|it| it[2] = it[2].replace("17", "18")), Broken::Unchained { line: 4, seq: 4 });
+    assert_eq!(
+        tamper(|it| it[2] = it[2].replace("\"seq\":3", "\"seq\":4")),
+        Broken::Unchained { line: 3, seq: 4 }
+    );
+    assert_eq!(
+        tamper(|it| it[2] = it[2].replacen("\"event\":", "\"event\" :", 1)),
+        Broken::Unchained { line: 4, seq: 4 }
+    );
     assert_eq!(tamper(|it| drop(it.remove(1))), Broken::Unchained { line: 2, seq: 3 });
     assert_eq!(tamper(|it| it.insert(1, it[1].clone())), Broken::Unchained { line: 3, seq: 2 });
     assert_eq!(tamper(|it| it.swap(3, 4)), Broken::Unchained { line: 4, seq: 5 });

@@ -19,6 +19,7 @@ use crate::durable::{self, Lock};
 use crate::error::BoxError;
 use crate::names::{Architecture, BaseName, PackageName};
 use crate::process::{Limits, ProcessError};
+use crate::provenance::UsedBase;
 use crate::stop::Interrupt;
 
 mod mirror;
@@ -138,6 +139,13 @@ impl Bases {
         tarball.is_file().then_some(Base { tarball, sha256: record.sha256, made: record.made })
     }
 
+    /// Returns which base builds begin in now; `None` if it was never made.
+    #[must_use]
+    pub fn used(&self, base: &BaseName, architecture: &Architecture) -> Option<UsedBase> {
+        let sha256 = self.on_disk(base, architecture)?.sha256;
+        Some(UsedBase { name: base.clone(), architecture: architecture.clone(), sha256 })
+    }
+
     /// Returns the packages that are installed in a base: the essential ones, apt, build-essential, and all that
     /// these depend on. Empty if it was never made.
     ///
@@ -236,6 +244,8 @@ impl Bases {
             .command(&entry.part(Part::Home), "mmdebstrap")
             .args(["--mode=unshare", "--variant=buildd", "--format=tar"])
             .arg(format!("--architectures={architecture}"))
+            // Whether this machine can run it was asked before, without a program more (arch-test).
+            .arg("--skip=check/qemu")
             .args(sources.options())
             .current_dir(&entry.part(Part::Output))
             .limits(Limits {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use crate::durable;
 use crate::error::BoxError;
 use crate::pipeline::MAX_RESULTS;
+use crate::process::Process;
 
 /// What a build may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,10 +23,10 @@ pub struct BuildLimits {
     pub log: u64,
     /// Processes and threads: of one build where there are control groups, else of all builds of the account together.
     pub processes: u64,
-    /// Bytes on disk; `None` for as many as there are. Not for the `sbuild` builder.
+    /// Bytes on disk; `None` for as many as there are.
     pub disk: Option<u64>,
     /// Bytes of memory: of one build where there are control groups, else of each of its processes; `None` for as
-    /// many as there are. Not for the `sbuild` builder.
+    /// many as there are.
     pub memory: Option<u64>,
     /// Bytes of what one run leaves, all files together.
     pub results: u64,
@@ -96,11 +97,19 @@ impl Groups {
     pub fn detect() -> Self {
         let read = |name| fs::read_to_string(name).unwrap_or_default();
         let candidates = candidates(&read("/proc/self/mounts"), &read("/proc/self/cgroup"));
-        let usable = |(resource, version, path): &(Resource, Version, PathBuf)| {
-            rustix::fs::access(path, rustix::fs::Access::WRITE_OK).is_ok()
-                && (*version == Version::One || hands_down(path, resource.controller()))
+        let usable = |(resource, version, path): (Resource, Version, PathBuf)| {
+            let can = |path: &Path| {
+                rustix::fs::access(path, rustix::fs::Access::WRITE_OK).is_ok()
+                    && (version == Version::One || hands_down(path, resource.controller()))
+            };
+            if can(&path) {
+                return Some((resource, version, path));
+            }
+            // A group with processes in it hands nothing down, and this one has at least this process.
+            let above = path.parent().filter(|it| version == Version::Two && is_delegated(it) && can(it))?;
+            Some((resource, version, above.to_owned()))
         };
-        let mut parents: Vec<_> = candidates.into_iter().filter(usable).collect();
+        let mut parents: Vec<_> = candidates.into_iter().filter_map(usable).collect();
         parents.dedup_by_key(|it| it.0);
         Self { parents }
     }
@@ -124,21 +133,25 @@ impl Groups {
             };
             let Some(limit) = limit else { continue };
             let directory = parent.join(format!("{PREFIX}{name}"));
-            durable::group::make(&directory)?;
+            // In version 2, and where controllers share a hierarchy, one group has several.
+            if !group.directories().any(|it| it == directory) {
+                durable::group::make(&directory)?;
+            }
             group.parts.push((*resource, *version, directory.clone()));
             durable::group::set(&directory.join(resource.files(*version).0), &limit.to_string())?;
         }
         Ok(group)
     }
 
-    /// Removes the groups of dead runs: those whose name begins so and goes on with one that is not alive, and in which
-    /// no process is left.
+    /// Removes the groups of dead runs: those whose name begins so and goes on with one that is not alive. What still
+    /// runs in them is killed, such as a process that was about to make namespaces and waits for one that is dead.
     pub fn remove_leftovers(&self, beginning: &str, is_alive: &dyn Fn(&str) -> bool) {
         for (.., parent) in &self.parents {
             for entry in fs::read_dir(parent).into_iter().flatten().filter_map(Result::ok) {
                 let name = entry.file_name();
                 let ours = name.to_str().and_then(|it| it.strip_prefix(PREFIX));
                 if ours.and_then(|it| it.strip_prefix(beginning)).is_some_and(|it| !is_alive(it)) {
+                    end_all(&entry.path());
                     remove_soon(&entry.path());
                 }
             }
@@ -190,6 +203,15 @@ fn hands_down(group: &Path, controller: &str) -> bool {
             && durable::group::set(&group.join("cgroup.subtree_control"), &format!("+{controller}")).is_ok())
 }
 
+/// Returns whether systemd has left a group to what runs in it (`CGROUP_DELEGATION` of systemd, `Delegate=` in
+/// systemd.resource-control(5)).
+fn is_delegated(group: &Path) -> bool {
+    let mut value = [0_u8; 1];
+    let mut has =
+        |name: &str| rustix::fs::getxattr(group, name, &mut value).is_ok_and(|it| it == 1) && value == *b"1";
+    has("user.delegate") || has("trusted.delegate")
+}
+
 /// The control groups of one run, which are removed with this value.
 #[derive(Debug)]
 pub struct Group {
@@ -197,9 +219,10 @@ pub struct Group {
 }
 
 impl Group {
-    /// Returns the directories of the groups, which a process joins one by one.
+    /// Returns the directories of the groups, each once, which a process joins one by one.
     pub fn directories(&self) -> impl Iterator<Item = &Path> {
-        self.parts.iter().map(|it| it.2.as_path())
+        let is_first = |(at, path): &(usize, &Path)| !self.parts.iter().take(*at).any(|it| it.2 == *path);
+        self.parts.iter().map(|it| it.2.as_path()).enumerate().filter(is_first).map(|it| it.1)
     }
 
     /// Returns whether a limit was reached.
@@ -216,8 +239,20 @@ impl Group {
 
 impl Drop for Group {
     fn drop(&mut self) {
-        for directory in self.parts.drain(..).map(|it| it.2) {
-            remove_soon(&directory);
+        for directory in self.directories() {
+            remove_soon(directory);
+        }
+    }
+}
+
+/// Kills the processes of a group. What it kills is in there: nobody gets the number of a process that is held open.
+fn end_all(group: &Path) {
+    let numbers = || fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
+    for number in numbers().lines() {
+        if let Some(process) = Process::open(number)
+            && numbers().lines().any(|it| it == number)
+        {
+            process.kill();
         }
     }
 }

@@ -13,6 +13,7 @@ use crate::control::hex;
 use crate::durable::scratch as throw_away;
 use crate::durable::{self, DurableError, Lock};
 use crate::error::BoxError;
+use crate::process::Process;
 
 /// The file whose lock is held while entries are made or leftovers removed.
 const REGISTER: &str = "register.lock";
@@ -117,12 +118,34 @@ impl Scratch {
             let Some(lock) = Lock::try_now(&path)? else { continue };
             let path = path.with_extension("");
             tracing::warn!(path = %path.display(), "removing what a dead build left");
+            end_those_that_wait(&path);
             let entry = Entry { path, walls: walls.clone(), lock: Some(lock) };
             if let Err(e) = entry.remove() {
                 result = Err(e);
             }
         }
         result
+    }
+}
+
+/// Kills the processes of unshare(1) that a dead run left. Before it makes namespaces, it starts a process that is to
+/// write their maps of ids; should it be killed between the two, that one waits for ever.
+fn end_those_that_wait(entry: &Path) {
+    let entry = entry.as_os_str().as_encoded_bytes();
+    let is_it = |number: &str| {
+        let read = |name: &str| std::fs::read(format!("/proc/{number}/{name}")).unwrap_or_default();
+        let arguments = read("cmdline");
+        let names = |text: &[u8]| text.windows(entry.len()).any(|it| it == entry);
+        arguments.starts_with(b"unshare\0") && (names(&arguments) || names(&read("environ")))
+    };
+    for found in std::fs::read_dir("/proc").into_iter().flatten().filter_map(Result::ok) {
+        let number = found.file_name();
+        let Some(number) = number.to_str().filter(|it| is_it(it)) else { continue };
+        if let Some(process) = Process::open(number)
+            && is_it(number)
+        {
+            process.kill();
+        }
     }
 }
 

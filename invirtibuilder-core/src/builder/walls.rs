@@ -1,9 +1,8 @@
 //! The namespaces that everything of a build runs in: an account without privilege, its subordinate ids, and a
 //! PID namespace with which every process of the build dies.
 //!
-//! Never decides what runs in them. [`Walls::command`] keeps the host's network: sbuild needs it to install build
-//! dependencies, and runs the build itself in a network namespace of its own that has only a loopback interface.
-//! What the overlay builder runs of packages is in `Walls::room`, which has none.
+//! Never decides what runs in them. [`Walls::command`] keeps the host's network: what makes bases and fetches packages
+//! needs it. What runs of packages is in `Walls::room` and `Walls::enclosure`, which have none.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -12,6 +11,9 @@ use std::path::Path;
 use super::account::{Account, SUBORDINATES};
 use super::limits::Group;
 use crate::process::{Command, ProcessError};
+
+/// How a program finds itself that was passed on open.
+const HELPER: &str = "/proc/self/fd/0";
 
 /// The walls around the builds of one account.
 #[derive(Clone, Debug)]
@@ -55,14 +57,9 @@ impl Walls {
     /// kernel kills everything inside when `unshare` dies, and `unshare` when this process dies.
     #[must_use]
     pub fn command(&self, home: &Path, program: impl AsRef<OsStr>) -> Command {
-        let account = &self.account;
-        let (users, groups) = (account.subordinate_users(), account.subordinate_groups());
-        self.drop_privilege(Command::new("setpriv"))
-            .arg(format!("--map-user={}", account.user()))
-            .arg(format!("--map-group={}", account.group()))
-            .arg(format!("--map-users={}", range(users, users)))
-            .arg(format!("--map-groups={}", range(groups, groups)))
-            .args(["--keep-caps", "--pid", "--fork", "--kill-child", "--mount", "--mount-proc", "--"])
+        let (account, command) = (&self.account, self.drop_privilege(Command::new("setpriv")));
+        self.keep_ids(command)
+            .arg("--")
             .arg(program)
             .env("HOME", home)
             .env("TMPDIR", home)
@@ -77,15 +74,8 @@ impl Walls {
     /// The process is in `group` before anything of this happens.
     #[must_use]
     pub(super) fn room(&self, helper: File, group: Option<&Group>) -> Command {
-        const HELPER: &str = "/proc/self/fd/0";
         let account = &self.account;
-        let groups: Vec<_> = group.iter().flat_map(|it| it.directories()).collect();
-        let command = if groups.is_empty() {
-            Command::new("setpriv")
-        } else {
-            Command::new(HELPER).args(["room", "join"]).args(groups).args(["--", "setpriv"])
-        };
-        self.drop_privilege(command)
+        self.drop_privilege(begin(group))
             .arg(format!("--map-user={SUBORDINATES}"))
             .arg(format!("--map-group={SUBORDINATES}"))
             .arg(format!("--map-users={}", range(account.subordinate_users(), 0)))
@@ -93,6 +83,56 @@ impl Walls {
             .args(["--keep-caps", "--setuid=0", "--setgid=0", "--pid", "--fork", "--kill-child"])
             .args(["--mount", "--mount-proc", "--net", "--ipc", "--uts", "--cgroup", "--", HELPER])
             .stdin(helper)
+    }
+
+    /// Begins a command of `helper`, a program that is passed on open, in walls like those of [`Walls::command`] with
+    /// an own network, IPC and UTS namespace too; its arguments follow.
+    ///
+    /// The process is in `group` before anything of this happens.
+    #[must_use]
+    pub(super) fn enclosure(&self, helper: File, group: Option<&Group>, home: &Path) -> Command {
+        let command = self.drop_privilege(begin(group));
+        self.keep_ids(command)
+            .args(["--net", "--ipc", "--uts", "--", HELPER])
+            .env("HOME", home)
+            .env("TMPDIR", home)
+            .env("USER", self.account.name())
+            .env("LOGNAME", self.account.name())
+            .stdin(helper)
+    }
+
+    /// As [`Walls::enclosure`] for root itself, which keeps of its capabilities those that schroot needs.
+    #[must_use]
+    pub(super) fn enclosure_of_root(&self, helper: File, group: Option<&Group>) -> Command {
+        const KEPT: &str = "--bounding-set=-all,+chown,+dac_override,+dac_read_search,+fowner,+fsetid,+kill,+setgid,+setuid,+setfcap,+setpcap,+sys_chroot,+sys_admin,+net_admin,+audit_write";
+        let command = begin(group).args([KEPT, "--pdeathsig", "KILL", "--", "prlimit", "--core=0"]);
+        self.bound(command)
+            .args(["--", "unshare", "--pid", "--fork", "--kill-child", "--mount", "--mount-proc"])
+            .args(["--net", "--ipc", "--uts", "--", HELPER])
+            .stdin(helper)
+    }
+
+    /// Adds the arguments of `prlimit` that both kinds of walls have.
+    fn bound(&self, mut command: Command) -> Command {
+        if let Some(memory) = self.memory {
+            command = command.arg(format!("--as={memory}"));
+        }
+        if let Some(file) = self.file {
+            command = command.arg(format!("--fsize={file}"));
+        }
+        command
+    }
+
+    /// Adds namespaces in which the account and its subordinate ids keep their numbers.
+    fn keep_ids(&self, command: Command) -> Command {
+        let account = &self.account;
+        let (users, groups) = (account.subordinate_users(), account.subordinate_groups());
+        command
+            .arg(format!("--map-user={}", account.user()))
+            .arg(format!("--map-group={}", account.group()))
+            .arg(format!("--map-users={}", range(users, users)))
+            .arg(format!("--map-groups={}", range(groups, groups)))
+            .args(["--keep-caps", "--pid", "--fork", "--kill-child", "--mount", "--mount-proc"])
     }
 
     /// Adds what makes a program run as the account and die with this process, up to the ids of a user namespace.
@@ -108,13 +148,7 @@ impl Walls {
             .args(["--pdeathsig", "KILL", "--", "prlimit"])
             .arg(format!("--nproc={}", self.processes))
             .arg("--core=0");
-        if let Some(memory) = self.memory {
-            command = command.arg(format!("--as={memory}"));
-        }
-        if let Some(file) = self.file {
-            command = command.arg(format!("--fsize={file}"));
-        }
-        command.args(["--", "unshare", "--user"])
+        self.bound(command).args(["--", "unshare", "--user"])
     }
 
     /// Removes a file or directory that a build left, whoever of the account and its subordinates owns what.
@@ -131,6 +165,16 @@ impl Walls {
     /// It does not, or a program is missing.
     pub fn probe(&self) -> Result<(), ProcessError> {
         self.command(Path::new("/"), "true").run().map(drop)
+    }
+}
+
+/// Begins a command that joins a group first, if there is one.
+fn begin(group: Option<&Group>) -> Command {
+    let groups: Vec<_> = group.iter().flat_map(|it| it.directories()).collect();
+    if groups.is_empty() {
+        Command::new("setpriv")
+    } else {
+        Command::new(HELPER).args(["room", "join"]).args(groups).args(["--", "setpriv"])
     }
 }
 

@@ -41,7 +41,8 @@ pub(super) fn read_lists(section: Section<'_>, root: &Path, names: &BTreeSet<&st
     lists
 }
 
-fn read(value: &Value<'_>, root: &Path, names: &BTreeSet<&str>) -> Option<Acl> {
+/// Reads an access list.
+pub(super) fn read(value: &Value<'_>, root: &Path, names: &BTreeSet<&str>) -> Option<Acl> {
     match value.node {
         Node::List(_) => {
             let members = value.items();

@@ -30,7 +30,8 @@ pub(super) fn read_keys(section: &mut Section<'_>) -> Vec<SigningKey> {
     named
 }
 
-fn read_key(value: &Value<'_>) -> Option<SigningKey> {
+/// Reads one fingerprint.
+pub(super) fn read_key(value: &Value<'_>) -> Option<SigningKey> {
     let text = value.text()?;
     let key = text.parse().ok();
     if key.is_none() {

@@ -6,13 +6,20 @@ use std::path::Path;
 use std::str::FromStr;
 
 use super::acls::read_acl;
-use super::section::{Place, Section};
+use super::against::{check_against, read_build_against};
+use super::architectures::{Architectures, read_architectures};
+use super::builder::read_backend_of_pocket;
+use super::section::{Place, Section, Value};
 use super::tree::Node;
-use super::{Base, Host, Release, default_architectures};
+use super::{Base, Host, Release};
 use crate::access::Acl;
-use crate::names::{Architecture, BaseName, Component, PocketName};
-use crate::policy::{BinaryVersions, CopyFrom, PocketSpec, Policy, Trust};
+use crate::names::{BaseName, Component, PocketName};
+use crate::policy::{
+    BinaryVersions, BuildBackend, Building, Copies, CopyFrom, PocketSpec, Policy, Trust, Versions,
+};
 use crate::publisher::archive::Upgrades;
+
+mod gates;
 
 /// A pocket as the configuration describes it.
 pub(super) struct Pocket {
@@ -22,53 +29,63 @@ pub(super) struct Pocket {
 }
 
 /// Reads the pockets. Those that are left out of the result have a problem noted.
-pub(super) fn read_pockets(
-    section: Section<'_>,
-    root: &Path,
-    host: &Host,
-    bases: &BTreeMap<BaseName, Base>,
-    lists: &BTreeSet<&str>,
-) -> Vec<Pocket> {
+pub(super) fn read_pockets(section: Section<'_>, site: &PocketDefaults<'_>) -> Vec<Pocket> {
     let place = section.place().clone();
     let entries = section.named();
     if entries.is_empty() {
         place.report("there is no pocket; write at least one, such as `prod: { acl: [alice@EXAMPLE.ORG] }`");
     }
     let names: BTreeSet<&str> = entries.iter().map(|it| it.0).collect();
-    let mut pockets: Vec<Pocket> = Vec::new();
+    let (mut pockets, mut places): (Vec<Pocket>, Vec<Place<'_>>) = (Vec::new(), Vec::new());
     for (name, node, place) in entries {
         let Some(name) = place.take(name.parse::<PocketName>()) else { continue };
-        let context = Context { root, host, bases, names: &names, lists };
+        let context = Context { site, names: &names };
         let Some(pocket) = read_pocket(name, Section::of(Some(node), place.clone()), &context) else {
             continue;
         };
         check_not_shared(&pocket.spec, pockets.iter().map(|it| &it.spec), &place);
         pockets.push(pocket);
+        places.push(place);
+    }
+    let specs: Vec<&PocketSpec> = pockets.iter().map(|it| &it.spec).collect();
+    for (spec, place) in specs.iter().zip(&places) {
+        check_against(spec, &specs, place);
     }
     pockets
 }
 
+/// What the rest of the configuration says, and a pocket may rely on.
+pub(super) struct PocketDefaults<'a> {
+    pub(super) root: &'a Path,
+    pub(super) host: &'a Host,
+    pub(super) bases: &'a BTreeMap<BaseName, Base>,
+    /// The names of the lists of principals.
+    pub(super) lists: &'a BTreeSet<&'a str>,
+    /// What builds for a pocket that does not say it.
+    pub(super) backend: BuildBackend,
+}
+
 /// What a pocket's configuration is judged by, besides itself.
 struct Context<'a> {
-    root: &'a Path,
-    host: &'a Host,
-    bases: &'a BTreeMap<BaseName, Base>,
+    site: &'a PocketDefaults<'a>,
+    /// The names of all pockets.
     names: &'a BTreeSet<&'a str>,
-    /// The names of the lists of principals.
-    lists: &'a BTreeSet<&'a str>,
 }
 
 fn read_pocket(name: PocketName, mut section: Section<'_>, context: &Context<'_>) -> Option<Pocket> {
-    let acl = read_acl(&mut section, context.root, context.lists);
+    let acl = read_acl(&mut section, context.site.root, context.site.lists);
     let suite = name_or(&mut section, "apt", name.as_str());
     let branch = name_or(&mut section, "git", name.as_str());
     let components = read_components(&mut section);
     let release = read_release(section.section("release"));
+    let (copy_from, copies) = read_copy_from(&mut section, &name, context.names);
     let policy = Policy {
         allow_backtracking: section.value("allow_backtracking").and_then(|it| it.boolean()).unwrap_or(false),
-        copy_from: read_copy_from(&mut section, &name, context.names),
+        copy_from,
+        copies,
         trust: read_trust(&mut section),
         binary_versions: read_binary_versions(&mut section),
+        versions: read_versions(&mut section),
         may_replace: section
             .value("may_replace")
             .map(|it| it.list())
@@ -81,17 +98,40 @@ fn read_pocket(name: PocketName, mut section: Section<'_>, context: &Context<'_>
             "the tags of a pocket that does not allow backtracking reserve its versions, so trust: none needs allow_backtracking: yes",
         );
     }
-    let architectures = read_architectures(&mut section, context.host);
-    let base = read_base_name(&mut section, context);
-    if let Some(value) = section.value("build_against")
-        && *value.node != Node::List(Vec::new())
-    {
-        value.place.report("it is not supported yet: a build sees its base alone; remove it");
+    if policy.versions == Versions::Snapshot && !policy.allow_backtracking {
+        section.place().key("snapshot_versions").report(
+            "where versions only go forward they are those of debian/changelog, which have tags, so it needs allow_backtracking: yes",
+        );
     }
+    let Architectures { required, optional, all_with } = read_architectures(&mut section, context.site.host);
+    let base = read_base_name(&mut section, context);
+    let backend = read_backend_of_pocket(&mut section, context.site.backend);
+    let building = Building {
+        backend,
+        build_against: read_build_against(&mut section, context.names),
+        gates: gates::read(section.section("gates"), backend),
+        all_with,
+        optional,
+    };
     section.finish();
-    let spec =
-        PocketSpec { name, branch: branch?, suite: suite?, components, architectures, base: base?, policy };
+    let spec = PocketSpec {
+        name,
+        branch: branch?,
+        suite: suite?,
+        components,
+        architectures: required,
+        base: base?,
+        policy,
+        building,
+    };
     Some(Pocket { spec, acl: acl?, release })
+}
+
+fn read_versions(section: &mut Section<'_>) -> Versions {
+    match section.value("snapshot_versions").and_then(|it| it.boolean()) {
+        Some(true) => Versions::Snapshot,
+        Some(false) | None => Versions::Declared,
+    }
 }
 
 /// Reads `components`, or `component` where there is one only.
@@ -145,8 +185,37 @@ where
     }
 }
 
-fn read_copy_from(section: &mut Section<'_>, pocket: &PocketName, names: &BTreeSet<&str>) -> CopyFrom {
-    let Some(value) = section.value("copy_from") else { return CopyFrom::Any };
+/// Reads `copy_from`: `any`, a list, or a map with `pockets` and `verify`.
+fn read_copy_from(
+    section: &mut Section<'_>,
+    pocket: &PocketName,
+    names: &BTreeSet<&str>,
+) -> (CopyFrom, Copies) {
+    match section.value("copy_from") {
+        None => (CopyFrom::Any, Copies::Believed),
+        Some(Value { node: Node::Map(_), .. }) => {
+            let mut inner = section.section("copy_from");
+            let sources = inner.value("pockets");
+            let sources = sources.map_or(CopyFrom::Any, |it| read_sources(&it, pocket, names));
+            let copies = match inner.value("verify").and_then(|it| Some((it.text()?.to_owned(), it.place))) {
+                None => Copies::Believed,
+                Some((text, place)) => match text.as_str() {
+                    "rebuild" => Copies::Rebuilt,
+                    "none" => Copies::Believed,
+                    other => {
+                        place.report(format!("{other:?} proves nothing; write rebuild or none"));
+                        Copies::Believed
+                    }
+                },
+            };
+            inner.finish();
+            (sources, copies)
+        }
+        Some(value) => (read_sources(&value, pocket, names), Copies::Believed),
+    }
+}
+
+fn read_sources(value: &Value<'_>, pocket: &PocketName, names: &BTreeSet<&str>) -> CopyFrom {
     if let Node::Text(text) = value.node {
         if text != "any" {
             value.place.report(format!("{text:?} is not a list; write any, or [{text}]"));
@@ -192,38 +261,12 @@ fn read_binary_versions(section: &mut Section<'_>) -> BinaryVersions {
     }
 }
 
-fn read_architectures(section: &mut Section<'_>, host: &Host) -> Vec<Architecture> {
-    let Some(value) = section.value("architectures") else {
-        let architectures = default_architectures(host);
-        if architectures.is_empty() {
-            section.place().report(
-                "architectures is missing, and this machine's is not known; write architectures: [amd64]",
-            );
-        }
-        return architectures;
-    };
-    let mut architectures: Vec<Architecture> = Vec::new();
-    for item in value.items() {
-        let Some(architecture) = item.parse::<Architecture>() else { continue };
-        if architecture == Architecture::all() {
-            item.place.report("packages for all architectures are built with the first one; remove it");
-        } else if architectures.contains(&architecture) {
-            item.place.report(format!("{architecture} is there twice; remove one of the two"));
-        }
-        architectures.push(architecture);
-    }
-    if *value.node == Node::List(Vec::new()) {
-        value.place.report("it is empty; name an architecture, or leave it out");
-    }
-    architectures
-}
-
 fn read_base_name(section: &mut Section<'_>, context: &Context<'_>) -> Option<BaseName> {
-    let known = || context.bases.keys().map(BaseName::as_str).collect::<Vec<_>>().join(", ");
+    let known = || context.site.bases.keys().map(BaseName::as_str).collect::<Vec<_>>().join(", ");
     if let Some(value) = section.value("base") {
         let base: BaseName = value.parse()?;
-        if !context.bases.contains_key(&base) && context.host.codename.as_ref() != Some(&base) {
-            let remedy = if context.bases.is_empty() {
+        if !context.site.bases.contains_key(&base) && context.site.host.codename.as_ref() != Some(&base) {
+            let remedy = if context.site.bases.is_empty() {
                 format!("write `bases: {{ {base}: {{}} }}` at the top")
             } else {
                 format!("define it below `bases`, or write one that is there: {}", known())
@@ -232,8 +275,8 @@ fn read_base_name(section: &mut Section<'_>, context: &Context<'_>) -> Option<Ba
         }
         return Some(base);
     }
-    let mut bases = context.bases.keys();
-    match (bases.next(), bases.next(), &context.host.codename) {
+    let mut bases = context.site.bases.keys();
+    match (bases.next(), bases.next(), &context.site.host.codename) {
         (Some(only), None, _) => Some(only.clone()),
         (Some(_), Some(_), _) => {
             section

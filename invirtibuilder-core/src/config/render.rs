@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::Tagger;
 use crate::names::{BaseName, PocketName, Principal, Suite};
+use crate::policy::BuildBackend;
 
 /// What a new site is made with.
 #[derive(Clone, Debug)]
@@ -21,6 +22,8 @@ pub struct NewSite {
     pub mirror: Option<String>,
     /// Who makes the tags and the commits of the superproject.
     pub tagger: Tagger,
+    /// What its packages are built by.
+    pub builder: BuildBackend,
     /// The fingerprint of the archive's key.
     pub key: Option<String>,
     /// A directory for what builds need and throw away; `None` for the default places below the root.
@@ -87,12 +90,15 @@ fn write_site(text: &mut String, site: &NewSite) -> std::fmt::Result {
     } else {
         writeln!(text, "    suites: {}", quote_list(&site.base_suites))?;
     }
+    let is_default = site.builder == BuildBackend::default();
+    if site.builder_user.is_some() || !is_default {
+        writeln!(text, "\nbuilder:")?;
+    }
+    if !is_default {
+        writeln!(text, "  backend: {}", site.builder.as_str())?;
+    }
     if let Some(user) = &site.builder_user {
-        writeln!(
-            text,
-            "\nbuilder:\n  # The user who runs the builds, without privilege.\n  user: {}",
-            quote(user)
-        )?;
+        writeln!(text, "  # The user who runs the builds, without privilege.\n  user: {}", quote(user))?;
     }
     if let Some(key) = &site.key {
         writeln!(
@@ -111,7 +117,11 @@ fn write_pocket(text: &mut String, pocket: &NewPocket, site: &NewSite) -> std::f
     writeln!(text, "      apt: {}", quote(pocket.suite.as_str()))?;
     writeln!(text, "      # Whether versions may fall, and be used again; such a pocket makes no tags.")?;
     writeln!(text, "      allow_backtracking: {}", if pocket.allow_backtracking { "yes" } else { "no" })?;
-    writeln!(text, "      base: {}", quote(site.base.as_str()))
+    writeln!(text, "      base: {}", quote(site.base.as_str()))?;
+    writeln!(text, "      # The pockets whose packages a build may depend on, besides the base's.")?;
+    // A builder that cannot show them to a build refuses the key.
+    let mark = if site.builder.can_build_against() { "" } else { "# " };
+    writeln!(text, "      {mark}build_against: {}", quote_list(&[&pocket.name]))
 }
 
 /// Returns a text as YAML: as it is where that can be read as nothing else, else as JSON, which is YAML too (YAML

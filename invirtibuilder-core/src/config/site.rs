@@ -5,18 +5,18 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::acls::read_lists;
-use super::keys::{read_keyring_package, read_keys};
-use super::pockets::{Pocket, read_pockets};
+use super::builder::{read_backend, read_builder};
+use super::exporter::read_exporter;
+use super::hosting::read_hosting;
+use super::keys::{read_key, read_keyring_package, read_keys};
+use super::pockets::{Pocket, PocketDefaults, read_pockets};
 use super::section::{Place, Problems, Section, Value};
 use super::tree::Node;
-use super::units::{parse_duration, parse_size};
-use super::{
-    Base, BuildBackend, Builder, Config, DEFAULT_ROOT, Host, Paths, Publisher, PublisherBackend, Tagger,
-};
+use super::units::parse_duration;
+use super::{Base, Config, DEFAULT_ROOT, Host, Paths, Provenance, Publisher, PublisherBackend, Tagger};
+use crate::hooks::PATIENCE;
 use crate::names::{BaseName, BranchName, Component};
-use crate::pipeline::MAX_RESULTS;
 use crate::policy::PocketSpec;
-use crate::process::Limits;
 use crate::publisher::archive::{Compression, Descriptions, Retention};
 
 /// Reads the configuration; `None` if something that has no default is not there. Then, as for everything else
@@ -32,7 +32,10 @@ pub(super) fn read<'a>(tree: &'a Node, host: &Host, problems: &'a Problems<'a>) 
     let mut bases = read_bases(top.section("bases"), &root);
 
     let mut build = top.section("build");
-    let pockets = read_pockets(build.section("pockets"), &root, host, &bases, &names);
+    let mut builder = top.section("builder");
+    let backend = read_backend(&mut builder);
+    let site = PocketDefaults { root: &root, host, bases: &bases, lists: &names, backend };
+    let pockets = read_pockets(build.section("pockets"), &site);
     let tagger = read_tagger(build.section("tagger"));
     let tag_prefix = read_tag_prefix(&mut build);
     build.finish();
@@ -41,10 +44,13 @@ pub(super) fn read<'a>(tree: &'a Node, host: &Host, problems: &'a Problems<'a>) 
     let mut queue = top.section("queue");
     queue.backend("directory");
     queue.finish();
-    let builder = read_builder(top.section("builder"));
+    let exporter = read_exporter(top.section("exporter"));
+    let used = pockets.iter().map(|it| it.spec.building.backend).collect();
+    let builder = read_builder(builder, backend, &used);
     let publisher = read_publisher(top.section("publisher"));
     check_releases(publisher.backend, &pockets, &Place::top(problems));
-    let hook_timeout = read_hooks(top.section("hooks"));
+    let hosting = read_hosting(top.section("hosting"), &root, &names);
+    let (hook_timeout, hooks_retry_for) = read_hooks(top.section("hooks"));
     top.finish();
 
     let (mut specs, mut acls, mut releases) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
@@ -64,9 +70,12 @@ pub(super) fn read<'a>(tree: &'a Node, host: &Host, problems: &'a Problems<'a>) 
         tagger: tagger?,
         tag_prefix,
         bases,
+        exporter,
         builder,
         publisher,
+        hosting,
         hook_timeout,
+        hooks_retry_for,
         digest: String::new(),
     })
 }
@@ -92,6 +101,8 @@ fn read_paths(mut section: Section<'_>, root: &Path) -> Paths {
         logs: path("logs", "logs"),
         hooks: path("hooks", "hooks"),
         audit: path("audit", "audit"),
+        ssh_keys: path("ssh_keys", "ssh-keys"),
+        outbox: path("outbox", "outbox"),
         cache: path("cache", "cache"),
         scratch: path("scratch", "scratch"),
         gnupg: path("gnupg", "gnupg"),
@@ -110,6 +121,8 @@ fn check_privacy(section: &Section<'_>, paths: &Paths) {
         ("logs", &paths.logs),
         ("hooks", &paths.hooks),
         ("audit", &paths.audit),
+        ("ssh_keys", &paths.ssh_keys),
+        ("outbox", &paths.outbox),
         ("cache", &paths.cache),
         ("scratch", &paths.scratch),
         ("gnupg", &paths.gnupg),
@@ -205,8 +218,9 @@ fn read_tagger(mut section: Section<'_>) -> Option<Tagger> {
     };
     let name = field("name", "Invirt Build Server");
     let email = field("email", "invirt@example.org");
+    let key = section.value("key").and_then(|it| read_key(&it));
     section.finish();
-    Some(Tagger { name: name?, email: email? })
+    Some(Tagger { name: name?, email: email?, key })
 }
 
 fn read_tag_prefix(build: &mut Section<'_>) -> String {
@@ -222,69 +236,8 @@ fn read_tag_prefix(build: &mut Section<'_>) -> String {
     prefix.to_owned()
 }
 
-fn read_builder(mut section: Section<'_>) -> Builder {
-    let is_overlay = section.backend_of(&["sbuild", "overlay"]) == Some("overlay");
-    let layers = if is_overlay {
-        section.value("layers").and_then(|it| it.place.take(parse_size(it.text()?)))
-    } else {
-        only_overlay(&mut section, "layers");
-        None
-    };
-    let user = section.value("user").and_then(|value| {
-        let text = value.text()?;
-        let is_name = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-        if text.starts_with('-') || text.len() > 32 || !text.chars().all(is_name) {
-            value.place.report(format!(
-                "{text:?} is not the name of a user; make one with adduser and write its name"
-            ));
-        }
-        Some(text.to_owned())
-    });
-    let mut limits = section.section("limits");
-    let time = read_duration(&mut limits, "time").unwrap_or(Duration::from_secs(2 * 60 * 60));
-    let silence = read_duration(&mut limits, "silence").unwrap_or(Duration::from_secs(20 * 60));
-    let mut size = |key| limits.value(key).and_then(|it| it.place.take(parse_size(it.text()?)));
-    let (log, results) = (size("log"), size("results").unwrap_or(MAX_RESULTS));
-    let (mut disk, mut memory, mut processes) = (None, None, None);
-    if is_overlay {
-        let mut size = |key| limits.value(key).and_then(|it| it.place.take(parse_size(it.text()?)));
-        (disk, memory) = (size("disk"), size("memory"));
-        processes = limits.value("processes").and_then(|it| read_count(&it));
-    } else {
-        for key in ["disk", "memory", "processes"] {
-            only_overlay(&mut limits, key);
-        }
-    }
-    limits.finish();
-    section.finish();
-    let backend = if is_overlay { BuildBackend::Overlay { layers } } else { BuildBackend::Sbuild };
-    let limits = Limits { time, silence, output: log.unwrap_or(64 << 20) };
-    Builder { backend, user, limits, disk, memory, processes, results }
-}
-
-/// Refuses a key that only the overlay backend has.
-fn only_overlay(section: &mut Section<'_>, key: &'static str) {
-    if let Some(value) = section.value(key) {
-        value.place.report("sbuild does not support it; remove it, or write backend: overlay");
-    }
-}
-
-fn read_count(value: &Value<'_>) -> Option<u64> {
-    // A room alone has a few, and dpkg-buildpackage a few more.
-    const LEAST: u64 = 20;
-    let number = match value.node {
-        Node::Number(text) => text.parse().ok(),
-        _ => None,
-    };
-    if number.is_none_or(|it| it < LEAST) {
-        value.place.report(format!("it is not a number of processes; write one from {LEAST}, such as 2000"));
-        return None;
-    }
-    number
-}
-
 /// The keys that mean something to our own archive alone.
-const OWN_ARCHIVE: [&str; 4] = ["changelogs", "descriptions", "retention", "valid_for"];
+const OWN_ARCHIVE: [&str; 5] = ["changelogs", "descriptions", "provenance", "retention", "valid_for"];
 
 fn read_publisher(mut section: Section<'_>) -> Publisher {
     let backend = section.backend_of(&PublisherBackend::ALL.map(PublisherBackend::as_str));
@@ -309,6 +262,7 @@ fn read_publisher(mut section: Section<'_>) -> Publisher {
     let keyring_package = read_keyring_package(&mut section, &origin);
     let retention = read_retention(section.section("retention"));
     let valid_for = read_duration(&mut section, "valid_for");
+    let provenance = read_provenance(section.section("provenance"), &origin);
     section.finish();
     Publisher {
         backend,
@@ -317,6 +271,7 @@ fn read_publisher(mut section: Section<'_>) -> Publisher {
         origin,
         label,
         retention,
+        provenance,
         valid_for,
         changelogs,
         contents,
@@ -329,7 +284,15 @@ fn read_publisher(mut section: Section<'_>) -> Publisher {
 /// Refuses what the programs that publish cannot write into a Release file.
 fn check_releases(backend: PublisherBackend, pockets: &[Pocket], top: &Place<'_>) {
     for Pocket { spec, release, .. } in pockets {
-        let place = top.key("build").key("pockets").key(spec.name.as_str()).key("release");
+        let place = top.key("build").key("pockets").key(spec.name.as_str());
+        if backend != PublisherBackend::Archive && !spec.building.optional.is_empty() {
+            let name = backend.as_str();
+            let problem = format!(
+                "the backend {name} adds nothing to what it serves; remove it, or write them as architectures"
+            );
+            place.key("optional_architectures").report(problem);
+        }
+        let place = place.key("release");
         let name = backend.as_str();
         if backend != PublisherBackend::Archive
             && release.codename.as_ref().is_some_and(|it| *it != spec.suite)
@@ -386,13 +349,34 @@ fn read_retention(mut section: Section<'_>) -> Retention {
     Retention { generations, time, versions }
 }
 
-fn read_hooks(mut section: Section<'_>) -> Duration {
-    let timeout = read_duration(&mut section, "timeout").unwrap_or(Duration::from_secs(60));
+fn read_provenance(mut section: Section<'_>, origin: &str) -> Provenance {
+    let builder_id = section.line("builder_id");
+    let is_uri = |it: &str| {
+        let scheme = it.split_once(':').map(|it| it.0).unwrap_or_default();
+        !scheme.is_empty()
+            && scheme.bytes().all(|it| it.is_ascii_alphanumeric() || b"+-.".contains(&it))
+            && !it.contains(char::is_whitespace)
+    };
+    if builder_id.as_deref().is_some_and(|it| !is_uri(it)) {
+        let problem = "it is no URI; write one that names the site, such as https://build.example.org/";
+        section.place().key("builder_id").report(problem);
+    }
+    // What a URN may have of the origin (RFC 8141).
+    let letter = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
+    let own = || format!("urn:invirtibuilder:{}", origin.chars().map(letter).collect::<String>());
+    let keep = read_duration(&mut section, "keep");
     section.finish();
-    timeout
+    Provenance { builder_id: builder_id.unwrap_or_else(own), keep }
 }
 
-fn read_duration(section: &mut Section<'_>, key: &'static str) -> Option<Duration> {
+fn read_hooks(mut section: Section<'_>) -> (Duration, Duration) {
+    let timeout = read_duration(&mut section, "timeout").unwrap_or(Duration::from_secs(60));
+    let retry_for = read_duration(&mut section, "retry_for").unwrap_or(PATIENCE);
+    section.finish();
+    (timeout, retry_for)
+}
+
+pub(super) fn read_duration(section: &mut Section<'_>, key: &'static str) -> Option<Duration> {
     let value = section.value(key)?;
     if let Node::Number(_) = value.node {
         value.place.report("it is a number without a unit; write a duration such as 90s, 20m, 2h or 7d");

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use super::*;
 use crate::access::{Member, Pattern};
-use crate::policy::{BinaryVersions, CopyFrom, Trust};
+use crate::policy::{BinaryVersions, CopyFrom, Trust, Versions};
+
+mod building;
+mod yaml;
 
 const MISSION: &str = "\
 build:
@@ -83,7 +86,9 @@ fn the_sample_file_documents_every_key_and_loads() {
         ("release", with_pocket("      acl: [a@B]\n      release: { zzzzzzzzzzzz: 1 }\n")),
         ("build", format!("build:\n  zzzzzzzzzz: 1\n  pockets: {{ dev: {{ acl: [a@B] }} }}\n{TAGGER}")),
         ("base", with_top("bases: { b: { zzzzzzzz: 1 } }\n")),
+        ("exporter", with_top("exporter: { zzzzzzzz: 1 }\n")),
         ("builder", with_top("builder: { zzzzzzzz: 1 }\n")),
+        ("vm", with_top("builder: { backend: overlay, vm: { zzzzzzzz: 1 } }\n")),
         ("publisher", with_top("publisher: { zzzzzzzz: 1 }\n")),
         ("hooks", with_top("hooks: { zzzzzzzz: 1 }\n")),
         ("acl", with_pocket("      acl: { file: /x, zzzzzzzz: 1 }\n")),
@@ -143,6 +148,19 @@ fn an_untrusted_pocket_must_not_make_tags_that_reserve_versions() {
         ]
     );
     accepted(&with_pocket("      acl: [a@B]\n      trust: none\n      allow_backtracking: yes\n"));
+}
+
+#[test]
+fn tries_have_versions_of_their_own_only_where_versions_may_fall() {
+    let config = accepted(&with_pocket(
+        "      acl: [a@B]\n      allow_backtracking: yes\n      snapshot_versions: yes\n",
+    ));
+    assert_eq!(config.pockets[&"dev".parse().unwrap()].policy.versions, Versions::Snapshot);
+    let refused = refused(&with_pocket("      acl: [a@B]\n      snapshot_versions: yes\n"));
+    assert!(
+        refused[0].contains("snapshot_versions") && refused[0].contains("needs allow_backtracking: yes"),
+        "{refused:?}"
+    );
 }
 
 #[test]
@@ -247,7 +265,7 @@ fn a_suite_that_is_the_name_of_another_pocket_collides_with_its_default() {
 
 #[test]
 fn all_problems_are_reported_at_once_in_the_order_of_lines() {
-    let text = "root: relative\nbuild:\n  pockets:\n    PROD: { acl: [a@B] }\n    dev:\n      apt: ../x\nbuilder:\n  limits:\n    time: 2\n    log: 64\n    disk: 8GiB\npublisher:\n  backend: dak\n  key: ABCD\n";
+    let text = "root: relative\nbuild:\n  pockets:\n    PROD: { acl: [a@B] }\n    dev:\n      apt: ../x\nbuilder:\n  limits:\n    time: 2\n    log: 64\n    disk: 8\npublisher:\n  backend: dak\n  key: ABCD\n";
     let lines: Vec<String> = refused(text);
     let at: Vec<&str> =
         lines.iter().map(|it| it.split(": ").take(2).collect::<Vec<_>>()).map(|it| it[0]).collect();
@@ -273,13 +291,62 @@ fn what_a_program_that_publishes_cannot_do_is_refused_where_it_is_named() {
 
 #[test]
 fn what_later_work_brings_is_refused_and_not_ignored() {
-    for text in [
-        with_pocket("      acl: [a@B]\n      build_against: [dev]\n"),
-        with_top("queue: { backend: postgres }\n"),
+    let error = refused(&with_top("queue: { backend: postgres }\n"));
+    assert!(error.len() == 1 && error[0].contains("not supported yet"), "{error:?}");
+}
+
+#[test]
+fn a_pocket_is_built_against_pockets_that_exist_are_trusted_as_it_is_and_have_its_base() {
+    const OVERLAY: &str = "builder: { backend: overlay }\n";
+    let site = |prod: &str, dev: &str| {
+        format!(
+            "bases: {{ bookworm: {{}}, trixie: {{}} }}\nbuild:\n  pockets:\n    prod: {{ acl: [a@B], {prod} }}\n    dev: {{ acl: [a@B], allow_backtracking: yes, {dev} }}\n{TAGGER}{OVERLAY}"
+        )
+    };
+    let names = |config: &Config, pocket: &str| {
+        let names = &config.pockets[&pocket.parse().unwrap()].building.build_against;
+        names.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let good = site(
+        "base: bookworm, build_against: [prod]",
+        "base: bookworm, trust: none, build_against: [dev, prod]",
+    );
+    let config = accepted(&good);
+    assert_eq!(
+        (names(&config, "prod"), names(&config, "dev")),
+        (vec!["prod".into()], vec!["dev".into(), "prod".into()])
+    );
+    assert!(
+        names(&accepted(&site("base: bookworm", "base: trixie")), "prod").is_empty(),
+        "nobody asked for it"
+    );
+    for (prod, dev, problem) in [
+        (
+            "base: bookworm, build_against: [dev]",
+            "base: bookworm, trust: none",
+            "prod.build_against: dev is not trusted",
+        ),
+        (
+            "base: bookworm, build_against: [dev]",
+            "base: trixie",
+            "prod.build_against: dev is built in trixie",
+        ),
+        (
+            "base: bookworm, build_against: [lab]",
+            "base: bookworm",
+            "there is no pocket lab; the pockets are: dev, prod",
+        ),
+        ("base: bookworm, build_against: [dev, dev]", "base: bookworm", "dev is there twice"),
+        ("base: bookworm, build_against: dev", "base: bookworm", "\"dev\" is not a list; write [dev]"),
     ] {
-        let error = refused(&text);
-        assert!(error.len() == 1 && error[0].contains("not supported yet"), "{error:?}");
+        let error = refused(&site(prod, dev));
+        assert!(error.len() == 1 && error[0].contains(problem), "{error:?}");
     }
+    accepted(&good.replace("overlay", "sbuild"));
+    let error =
+        refused(&site("base: bookworm", "base: bookworm, builder: host, build_against: [dev]")).join("\n");
+    assert!(error.contains("dev.build_against: the builder host is not able yet"), "{error}");
+    assert!(error.contains("write `builder: sbuild or overlay or vm`"), "{error}");
 }
 
 #[test]
@@ -342,54 +409,6 @@ fn the_archive_has_one_key_or_a_list_of_keys_each_once() {
 }
 
 #[test]
-fn texts_that_yaml_takes_for_numbers_must_be_quoted() {
-    let key = "1234567890123456789012345678901234567890";
-    let error = refused(&with_top(&format!("publisher:\n  key: {key}\n")));
-    assert_eq!(error, ["site.yaml:6: publisher.key: it is a number, not a text; write it in quotes"]);
-    assert_eq!(
-        accepted(&with_top(&format!("publisher: {{ key: '{key}' }}\n"))).publisher.keys,
-        [key.parse().unwrap()]
-    );
-}
-
-#[test]
-fn broken_and_hostile_yaml_is_refused_with_a_line() {
-    let bomb = (0..9).fold("a0: &a0 [x, x]\n".to_owned(), |text, at| {
-        let next = at + 1;
-        let alias = format!("*a{at}, ").repeat(9);
-        format!("{text}a{next}: &a{next} [{alias}]\n")
-    });
-    let deep = "[".repeat(20_000);
-    for text in
-        ["build: [", "a: !tag b", "a: b: c", "\tx: y", "1: x", "--- a\n--- b\n", "a", "", &bomb, &deep]
-    {
-        let error = parse(text).expect_err("no configuration");
-        assert!(error.problems().iter().all(|it| it.line.is_some()), "{error}");
-    }
-}
-
-#[test]
-fn a_file_that_cannot_be_read_says_so_without_a_line() {
-    let error = Config::load(Path::new("/nonexistent/site.yaml"), &host()).unwrap_err().to_string();
-    assert!(error.starts_with("/nonexistent/site.yaml: it cannot be read: No such file"), "{error}");
-    assert!(error.contains("invirtibuilder init"), "{error}");
-}
-
-#[test]
-fn lines_are_found_in_every_style_of_yaml() {
-    let text = "# top\n---\n\"a\":\n\n  'b':   # comment\n  - x\n  # between\n  - y\n  c: { d: 1,\n       e: 2 }\n  f: |\n    g: text\n  g: 3\n";
-    let line = |path: &[locate::Step]| locate::line_of(text, path);
-    let key = |it: &str| locate::Step::Key(it.to_owned());
-    assert_eq!(line(&[]), 1);
-    assert_eq!(line(&[key("a")]), 3);
-    assert_eq!(line(&[key("a"), key("b")]), 5);
-    assert_eq!(line(&[key("a"), key("b"), locate::Step::Item(1)]), 8);
-    assert_eq!(line(&[key("a"), key("c"), key("d")]), 9);
-    assert_eq!(line(&[key("a"), key("g")]), 13);
-    assert_eq!(line(&[key("a"), key("missing")]), 3);
-}
-
-#[test]
 fn the_configuration_of_a_new_site_parses_back_to_the_same_values() {
     let new = NewSite {
         root: "/srv/a site: \"with\" #signs".into(),
@@ -410,7 +429,8 @@ fn the_configuration_of_a_new_site_parses_back_to_the_same_values() {
         base: "bookworm".parse().unwrap(),
         base_suites: vec!["bookworm".parse().unwrap(), "bookworm-updates".parse().unwrap()],
         mirror: Some("http://mirror.example.org/debian".to_owned()),
-        tagger: Tagger { name: "Ünïcode ✓".to_owned(), email: "a@example.org".to_owned() },
+        tagger: Tagger { name: "Ünïcode ✓".to_owned(), email: "a@example.org".to_owned(), key: None },
+        builder: BuildBackend::Overlay,
         key: Some("1234567890".repeat(4)),
         builds: Some("/run/s".into()),
         builder_user: Some("1000".to_owned()),
@@ -425,7 +445,9 @@ fn the_configuration_of_a_new_site_parses_back_to_the_same_values() {
         assert_eq!((&found.suite, found.branch.as_str()), (&pocket.suite, pocket.name.as_str()));
         assert_eq!((found.policy.allow_backtracking, &found.base), (pocket.allow_backtracking, &new.base));
         assert_eq!(config.acls[&pocket.name], Acl::of(pocket.acl.clone()));
+        assert_eq!(found.building.build_against, std::slice::from_ref(&pocket.name));
     }
+    assert_eq!(config.builder.backend, new.builder);
     assert_eq!(config.bases[&new.base].suites, new.base_suites);
     assert_eq!(config.bases[&new.base].mirror, new.mirror);
     let keys: Vec<_> = new.key.iter().map(|it| it.parse().unwrap()).collect();
@@ -436,6 +458,7 @@ fn the_configuration_of_a_new_site_parses_back_to_the_same_values() {
         key: None,
         builds: None,
         builder_user: None,
+        builder: BuildBackend::Sbuild,
         tagger: accepted(MISSION).tagger,
         ..new
     };
@@ -474,24 +497,5 @@ fn lists_may_be_in_lists_but_not_in_themselves() {
     assert_eq!(
         refused(&with_top("acls: { a: [b], b: [c], c: [a] }\n"))[0],
         "site.yaml:5: acls.a: it is in itself: a, which has b, which has c, which has a; take it out of one of them"
-    );
-}
-
-#[test]
-fn the_overlay_builder_has_limits_that_sbuild_does_not_have() {
-    let limits = "limits: { disk: 8GiB, memory: 4GiB, processes: 500 }";
-    let config = accepted(&with_top(&format!("builder: {{ backend: overlay, layers: 5GiB, {limits} }}\n")));
-    assert_eq!(config.builder.backend, BuildBackend::Overlay { layers: Some(5 << 30) });
-    let found = (config.builder.disk, config.builder.memory, config.builder.processes);
-    assert_eq!(found, (Some(8 << 30), Some(4 << 30), Some(500)));
-    let problems = refused(&with_top(&format!("builder: {{ layers: 5GiB, {limits} }}\n")));
-    assert_eq!(
-        problems.iter().filter(|it| it.contains("or write backend: overlay")).count(),
-        4,
-        "{problems:#?}"
-    );
-    assert!(
-        refused(&with_top("builder: { backend: overlay, limits: { processes: 2 } }\n"))[0]
-            .contains("from 20")
     );
 }

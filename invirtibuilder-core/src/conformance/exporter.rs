@@ -7,7 +7,7 @@ use crate::error::ExportError;
 use crate::exporter::Exporter;
 use crate::job::{Job, Request};
 use crate::names::{Architecture, CommitId, PackageName, Version};
-use crate::policy::{PocketSpec, Policy};
+use crate::policy::{Building, PocketSpec, Policy};
 use crate::states::{BuildPlan, SourcePackage};
 
 /// A place with an exporter that is to be checked, and a way to make commits for it.
@@ -40,8 +40,9 @@ pub fn plan(package: &PackageName, version: &Version, commit: &CommitId) -> Buil
         package: package.clone(),
         commit: commit.clone(),
         principal: "alice@EXAMPLE.ORG".parse().expect(valid),
+        adds: None,
     };
-    let job = Job { id: "20261123101500_k3x9ab".parse().expect(valid), request, given_back: None };
+    let job = Job::new("20261123101500_k3x9ab".parse().expect(valid), request);
     let architecture: Architecture = "amd64".parse().expect(valid);
     let pocket = PocketSpec {
         name: "prod".parse().expect(valid),
@@ -51,6 +52,7 @@ pub fn plan(package: &PackageName, version: &Version, commit: &CommitId) -> Buil
         architectures: vec![architecture],
         base: "bookworm".parse().expect(valid),
         policy: Policy::default(),
+        building: Building::default(),
     };
     BuildPlan::for_tests(job, pocket, version.clone(), None)
 }
@@ -69,7 +71,7 @@ fn a_commit_becomes_its_source_package_and_nothing_else(world: &dyn World) {
     let commit = world.commit(&package, &version, &[("hello.txt", "hello\n")]);
     let plan = plan(&package, &version, &commit);
     let into = world.directory();
-    let dsc = world.exporter().export(&plan, &into).expect("the commit is exported");
+    let dsc = world.exporter().export(&plan, &into).expect("the commit is exported").dsc;
     assert_eq!(dsc.parent(), Some(into.as_path()));
     let source = SourcePackage::for_tests(plan, &dsc).expect("the source package matches the plan");
     let mut named: BTreeSet<String> = source.control().files().iter().map(|it| it.name.to_string()).collect();

@@ -68,9 +68,10 @@ pub fn published(
         commit: commit.clone(),
         // A principal is any text on one line, also one that looks like a part of a record.
         principal: "Job: alice <a@EXAMPLE.ORG> é".parse().expect("a literal principal is valid"),
+        adds: None,
     };
     let id = format!("20261123101500_{number:06}").parse().expect("a job id is a time and six digits");
-    let job = Job { id, request, given_back: None };
+    let job = Job::new(id, request);
     Published::for_tests(BuildPlan::for_tests(job, pocket.spec().clone(), version.clone(), expected.cloned()))
 }
 

@@ -10,7 +10,7 @@ use crate::error::{BoxError, PublishError};
 use crate::job::{Job, Request};
 use crate::memory::files::{Binary, commit_id, write_build, write_source};
 use crate::names::{Architecture, CommitId, PackageName, Suite, Version};
-use crate::policy::{Held, PocketSpec, Policy};
+use crate::policy::{Building, Held, PocketSpec, Policy};
 use crate::publisher::{Generation, Publisher};
 use crate::states::{BuildArtifacts, BuildPlan, CopyPlan, SourcePackage};
 
@@ -18,6 +18,17 @@ use crate::states::{BuildArtifacts, BuildPlan, CopyPlan, SourcePackage};
 #[must_use]
 pub fn stable() -> PocketSpec {
     pocket("prod", "stable", Policy::default())
+}
+
+/// Returns the pocket of `stable`, for which arm64 may come later.
+///
+/// # Panics
+/// Never: arm64 is an architecture.
+#[must_use]
+pub fn stable_and_arm64() -> PocketSpec {
+    let mut pocket = stable();
+    pocket.building.optional.push("arm64".parse().expect("arm64 is an architecture"));
+    pocket
 }
 
 /// Returns the pocket that publishes in `unstable` and allows backtracking.
@@ -35,6 +46,7 @@ fn pocket(name: &str, suite: &str, policy: Policy) -> PocketSpec {
         architectures: vec!["amd64".parse().expect("amd64 is an architecture")],
         base: "bookworm".parse().expect("bookworm is a base name"),
         policy,
+        building: Building::default(),
     }
 }
 
@@ -88,16 +100,12 @@ impl Sample {
             package: self.package.clone(),
             commit: self.commit.clone(),
             principal: "alice@EXAMPLE.ORG".parse().expect("alice is a principal"),
+            adds: None,
         };
         // The same sample is the same job.
         let suffix: String = self.commit.as_str().chars().take(6).collect();
         let id = format!("20261123101500_{suffix}").parse().expect("it is a job id");
-        BuildPlan::for_tests(
-            Job { id, request, given_back: None },
-            pocket.clone(),
-            self.version.clone(),
-            None,
-        )
+        BuildPlan::for_tests(Job::new(id, request), pocket.clone(), self.version.clone(), None)
     }
 
     /// Makes its files in `into`, a directory that exists, as if they had been built for a pocket.
@@ -119,6 +127,37 @@ impl Sample {
         Ok(BuildArtifacts::for_tests(source, &[changes])?)
     }
 
+    /// Makes a package for arm64 in `into`, a directory that exists, to be added to what a publisher serves in the suite of
+    /// [`stable_and_arm64`].
+    ///
+    /// # Errors
+    /// It is not served, or the files cannot be written.
+    pub fn addition(&self, publisher: &dyn Publisher, into: &Path) -> Result<BuildArtifacts, BoxError> {
+        let pocket = stable_and_arm64();
+        let arm64: Architecture = "arm64".parse()?;
+        publisher.source(&pocket.suite, &self.package, into)?;
+        let architecture = arm64.clone();
+        let binary = Binary { package: self.package.clone(), architecture, content: self.content.clone() };
+        write_build(into, &self.package, &self.version, &arm64, &[binary])?;
+        self.addition_in(into)
+    }
+
+    /// Reads what [`Sample::addition`] has made in a directory.
+    ///
+    /// # Errors
+    /// The files cannot be read.
+    pub fn addition_in(&self, directory: &Path) -> Result<BuildArtifacts, BoxError> {
+        let (pocket, arm64): (_, Architecture) = (stable_and_arm64(), "arm64".parse()?);
+        let stem = format!("{}_{}", self.package, self.version.without_epoch());
+        let dsc = directory.join(format!("{stem}.dsc"));
+        let changes = directory.join(format!("{stem}_{arm64}.changes"));
+        let mut job = self.plan(&pocket).job().clone();
+        job.id = job.id.as_str().replacen("101500", "101501", 1).parse()?;
+        job.request.adds = Some(arm64);
+        let plan = BuildPlan::for_tests(job, pocket, self.version.clone(), Some(self.commit.clone()));
+        Ok(BuildArtifacts::for_tests(SourcePackage::for_tests(plan, &dsc)?, &[changes])?)
+    }
+
     /// Makes its files in a temporary directory and publishes them.
     ///
     /// # Errors
@@ -133,7 +172,41 @@ impl Sample {
     }
 }
 
-/// Runs a publisher, a new one each time, through the whole contract.
+/// A publisher of a suite `stable` for amd64 and arm64 ([`stable_and_arm64`]), which is empty, adds an architecture to a
+/// version in one switch, repeats that without effect, and refuses it when it serves another version.
+///
+/// # Panics
+/// It does not.
+pub fn an_architecture_is_added_to_the_version_that_is_served_and_to_no_other(publisher: &dyn Publisher) {
+    const WORKS: &str = "the publisher works";
+    let pocket = stable_and_arm64();
+    let into = || tempfile::tempdir().expect("there is room for a temporary directory");
+    let architectures = |package: &PackageName| {
+        let found = publisher.architectures(&pocket.suite, package).expect(WORKS);
+        found.iter().map(Architecture::as_str).collect::<Vec<_>>().join(" ")
+    };
+    let sample = Sample::new("hello", "1.0", "");
+    let published = sample.publish(publisher, &pocket).expect(WORKS);
+    assert_eq!(architectures(&sample.package), "all amd64");
+    let directory = into();
+    let addition = sample.addition(publisher, directory.path()).expect("the source package is served");
+    let added = publisher.add(&addition).expect(WORKS);
+    assert_eq!(architectures(&sample.package), "all amd64 arm64");
+    assert_eq!(publisher.held(&pocket.suite, &sample.package).expect(WORKS), Some(sample.held()));
+    assert_eq!(publisher.add(&addition).expect(WORKS), added, "a repetition changes nothing");
+    if let (Some(published), Some(added)) = (published, added) {
+        assert_eq!(added, published.next(), "it is one switch");
+        assert_eq!(publisher.generation(&pocket.suite).expect(WORKS), Some(added));
+    }
+    let later = Sample::new("hello", "1.1", "");
+    later.publish(publisher, &pocket).expect(WORKS);
+    let refused = publisher.add(&addition).expect_err("another version is served");
+    assert!(matches!(refused, PublishError::NotHeld { .. }), "{refused}");
+    assert_eq!(architectures(&sample.package), "all amd64", "a refusal changes nothing");
+}
+
+/// Runs a publisher, a new one each time, through the whole contract. One that adds architectures has those of
+/// [`stable_and_arm64`] in the suite `stable`.
 ///
 /// # Panics
 /// The contract is broken.
@@ -152,6 +225,21 @@ pub fn all<P: Publisher>(mut make: impl FnMut() -> P) {
     other_bytes_under_a_reserved_version_are_refused_and_change_nothing(&make());
     a_backtracking_suite_takes_a_version_again(&make());
     the_name_of_another_source_s_binary_is_refused_and_changes_nothing(&make());
+    let publisher = make();
+    if adds(&publisher) {
+        an_architecture_is_added_to_the_version_that_is_served_and_to_no_other(&publisher);
+    }
+}
+
+/// Returns whether a publisher can add an architecture to what it serves.
+///
+/// # Panics
+/// It does not publish.
+pub fn adds(publisher: &dyn Publisher) -> bool {
+    let sample = Sample::new("hello", "1.0", "");
+    published(publisher, &sample, &stable());
+    let into = tempfile::tempdir().expect("there is room for a temporary directory");
+    publisher.source(&stable().suite, &sample.package, into.path()).is_ok()
 }
 
 /// An empty suite, and one that does not exist, hold nothing.

@@ -11,17 +11,20 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use crate::error::QueueError;
-use crate::job::{Checkpoint, Decision, Job, JobState, Outcome, Request, Stage};
+use crate::job::{Checkpoint, Decision, Job, JobState, Outcome, Relations, Request, Stage};
 use crate::names::{CommitId, JobId, Principal};
+use crate::policy::{GateKind, Note};
 use crate::queue::{Cancellation, Claim, Queue, Submission};
 use crate::stop::Stop;
+
+pub mod order;
 
 /// Makes an empty queue.
 pub type Make<'a> = &'a dyn Fn() -> Box<dyn Queue>;
 
 /// Runs every check, each with a queue of its own.
 pub fn run(make: Make<'_>) {
-    let checks: [fn(&dyn Queue); 17] = [
+    let checks: [fn(&dyn Queue); 22] = [
         a_submitted_job_is_pending_and_found,
         a_repeated_request_is_the_same_job_until_it_ends,
         another_commit_is_another_job,
@@ -29,6 +32,11 @@ pub fn run(make: Make<'_>) {
         submissions_at_once_are_each_accepted_once,
         the_same_request_at_once_is_one_job,
         jobs_of_one_package_are_claimed_in_order_one_at_a_time,
+        order::a_job_waits_for_an_earlier_one_that_builds_what_it_needs_until_that_ends,
+        order::a_job_waits_only_for_earlier_jobs_of_other_packages_in_pockets_that_it_is_built_against,
+        order::a_job_waits_for_one_that_is_given_back_or_whose_worker_died,
+        order::the_end_of_a_job_wakes_those_who_wait_for_it,
+        order::jobs_that_are_submitted_at_once_wait_for_all_that_came_before,
         a_dropped_claim_leaves_its_job_first_with_its_checkpoint_and_workspace,
         a_job_that_was_given_back_keeps_its_place_and_is_not_claimed_early,
         a_job_that_was_given_back_is_claimed_again_with_what_it_had,
@@ -52,6 +60,7 @@ fn request(package: &str, commit: char) -> Request {
         package: package.parse().expect(valid),
         commit: commit_id(commit),
         principal: person("alice@EXAMPLE.ORG"),
+        adds: None,
     }
 }
 
@@ -64,7 +73,7 @@ fn person(name: &str) -> Principal {
 }
 
 fn submit(queue: &dyn Queue, package: &str, commit: char) -> Job {
-    match queue.submit(request(package, commit)) {
+    match queue.submit(request(package, commit), &Relations::default()) {
         Ok(Submission::Accepted(job)) => job,
         other => panic!("submitting a new request for {package} must give a new job; it gave {other:?}"),
     }
@@ -98,8 +107,10 @@ fn pending_ids(queue: &dyn Queue) -> Vec<JobId> {
 
 fn checkpoint() -> Checkpoint {
     Checkpoint {
+        bases: Vec::new(),
         version: "1:2.0~rc1-1".parse().expect("it is a version"),
         expected_head: Some(commit_id('9')),
+        notes: vec![Note { gate: GateKind::Lintian, text: "E: hello: \"x\"".into() }],
         decision: Decision::Publish {
             dsc: "source/hello_2.0.dsc".into(),
             changes: vec!["amd64/hello_2.0_amd64.changes".into()],
@@ -119,7 +130,7 @@ fn soon(after: Duration) -> Timestamp {
 pub fn a_submitted_job_is_pending_and_found(queue: &dyn Queue) {
     let job = submit(queue, "hello", 'a');
     assert_eq!(job.request, request("hello", 'a'), "a job must hold its request");
-    let state = JobState::Waiting { job: job.clone(), behind: None };
+    let state = JobState::Waiting { job: job.clone(), behind: None, waits_for: Vec::new() };
     assert_eq!(find(queue, &job.id), Some(state.clone()), "an accepted job must be found waiting");
     assert_eq!(queue.pending().expect("listing must not fail"), [state], "an accepted job must be listed");
 }
@@ -128,7 +139,7 @@ pub fn a_submitted_job_is_pending_and_found(queue: &dyn Queue) {
 pub fn a_repeated_request_is_the_same_job_until_it_ends(queue: &dyn Queue) {
     let again = |principal: &str| {
         let request = Request { principal: person(principal), ..request("hello", 'a') };
-        queue.submit(request).expect("submitting must not fail")
+        queue.submit(request, &Relations::default()).expect("submitting must not fail")
     };
     let job = submit(queue, "hello", 'a');
     assert_eq!(again("alice@EXAMPLE.ORG"), Submission::AlreadyQueued(job.clone()), "it waits already");
@@ -146,7 +157,7 @@ pub fn another_commit_is_another_job(queue: &dyn Queue) {
     submit(queue, "hello", 'b');
     submit(queue, "hello", 'a');
     let elsewhere = Request { pocket: "prod".parse().expect("it is a pocket"), ..request("hello", 'a') };
-    let accepted = queue.submit(elsewhere).expect("submitting must not fail");
+    let accepted = queue.submit(elsewhere, &Relations::default()).expect("submitting must not fail");
     assert!(matches!(accepted, Submission::Accepted(_)), "another pocket makes another job");
     assert_eq!(pending_ids(queue).len(), 4, "each of them must be listed");
 }
@@ -173,7 +184,9 @@ pub fn submissions_at_once_are_each_accepted_once(queue: &dyn Queue) {
 
 /// However many ask for the same at once, one job is made.
 pub fn the_same_request_at_once_is_one_job(queue: &dyn Queue) {
-    let submissions = at_once(8, |_| queue.submit(request("hello", 'a')).expect("submitting must not fail"));
+    let submissions = at_once(8, |_| {
+        queue.submit(request("hello", 'a'), &Relations::default()).expect("submitting must not fail")
+    });
     let accepted = submissions.iter().filter(|it| matches!(it, Submission::Accepted(_))).count();
     assert_eq!(accepted, 1, "one of them must be the first");
     assert_eq!(pending_ids(queue).len(), 1, "the same request must not be queued twice");
@@ -198,7 +211,8 @@ fn at_once<T: Send>(threads: usize, act: impl Fn(usize) -> T + Sync) -> Vec<T> {
 pub fn jobs_of_one_package_are_claimed_in_order_one_at_a_time(queue: &dyn Queue) {
     let (first, second) = (submit(queue, "hello", 'a'), submit(queue, "hello", 'b'));
     let other = submit(queue, "world", 'a');
-    let behind = JobState::Waiting { job: second.clone(), behind: Some(first.id.clone()) };
+    let behind =
+        JobState::Waiting { job: second.clone(), behind: Some(first.id.clone()), waits_for: Vec::new() };
     assert_eq!(find(queue, &second.id), Some(behind.clone()), "the second job waits for the first");
     let held = claim_job(queue, &first);
     let beside = claim_job(queue, &other);
@@ -251,7 +265,7 @@ pub fn a_job_that_was_given_back_keeps_its_place_and_is_not_claimed_early(queue:
     let other = submit(queue, "world", 'a');
     drop(claim_job(queue, &other).finish(failure()));
     assert_nothing_claimable(queue, "the first job was given back for later, and the second waits for it");
-    let Some(JobState::Waiting { job, behind: None }) = find(queue, &first.id) else {
+    let Some(JobState::Waiting { job, behind: None, .. }) = find(queue, &first.id) else {
         panic!("a job that was given back must wait, behind nobody");
     };
     let given_back = job.given_back.expect("a job that was given back must say so");
@@ -282,7 +296,11 @@ pub fn a_job_that_was_given_back_is_claimed_again_with_what_it_had(queue: &dyn Q
 pub fn a_job_ends_exactly_once_and_its_record_is_kept(queue: &dyn Queue) {
     let outcomes = [
         failure(),
-        Outcome::Published { version: "1:1.0~rc1-1".parse().expect("valid"), copied_from: None },
+        Outcome::Published {
+            version: "1:1.0~rc1-1".parse().expect("valid"),
+            copied_from: None,
+            notes: Vec::new(),
+        },
         Outcome::Rejected { reasons: vec!["the version is: taken\nand old".into()], not_permitted: true },
         Outcome::Current { version: "1.0".parse().expect("valid") },
     ];
@@ -447,5 +465,5 @@ pub fn sleeping_ends_when_a_job_becomes_claimable(queue: &dyn Queue) {
 fn submit_later(queue: &dyn Queue) -> Job {
     assert!(pending_ids(queue).is_empty(), "a new queue must be empty");
     let id = "20010101000000_aaaaaa".parse().expect("it is a job id");
-    Job { id, request: request("hello", 'a'), given_back: None }
+    Job::new(id, request("hello", 'a'))
 }

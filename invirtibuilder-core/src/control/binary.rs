@@ -154,8 +154,9 @@ impl BinaryControl {
         self.is_debug_symbols
     }
 
-    /// Returns it as a fact for policy, from a run of the builder for `target`.
-    pub(crate) fn as_built<'a>(&'a self, target: &'a Architecture) -> BuiltBinary<'a> {
+    /// Returns it as a fact for policy, from a run of the builder for `target`, with or without the packages for all
+    /// architectures.
+    pub(crate) fn as_built<'a>(&'a self, target: &'a Architecture, with_all: bool) -> BuiltBinary<'a> {
         BuiltBinary {
             file: &self.artifact.name,
             sha256: &self.artifact.sha256,
@@ -168,6 +169,7 @@ impl BinaryControl {
             is_debug_symbols: self.is_debug_symbols,
             is_essential: self.is_essential,
             target,
+            with_all,
         }
     }
 }
@@ -227,4 +229,9 @@ fn control_member(tarball: impl Read) -> Result<String, BoxError> {
         found = Some(text);
     }
     found.ok_or_else(|| "its control.tar has no file control".into())
+}
+
+/// Returns the file `control` of a package that is otherwise known to be the right one.
+pub(crate) fn control_text(file: impl Read) -> Result<String, BoxError> {
+    control_file(file)
 }

@@ -317,9 +317,9 @@ fn a_package_of_debug_symbols_and_one_that_forces_itself_on_systems_are_known() 
     assert!(!of("Auto-Built-Package: debug-symbols\nSection: libs\n").is_debug_symbols());
     assert!(!of("Section: debug\n").is_debug_symbols());
     let all = Architecture::all();
-    assert!(of("Essential: yes\n").as_built(&all).is_essential);
-    assert!(of("Protected: yes\n").as_built(&all).is_essential);
-    assert!(!of("Essential: no\n").as_built(&all).is_essential);
+    assert!(of("Essential: yes\n").as_built(&all, true).is_essential);
+    assert!(of("Protected: yes\n").as_built(&all, true).is_essential);
+    assert!(!of("Essential: no\n").as_built(&all, true).is_essential);
 }
 
 /// Builds a package with the real dpkg-deb.
@@ -420,4 +420,14 @@ fn a_control_that_unpacks_without_end_is_refused() {
     assert!(read_deb(&path).unwrap_err().to_string().contains("not a file of at most"));
     fs::write(&path, "no archive").unwrap();
     assert!(read_deb(&path).unwrap_err().to_string().contains("not a Debian package"));
+}
+
+#[test]
+fn a_control_file_says_what_it_needs_and_provides_by_every_name() {
+    let text = "Source: hello\nBuild-Depends: debhelper-compat (= 13),\n# not this one, removed\n libfoo-dev [amd64] <!nocheck> | libbar-dev:native (>= 1),\n ${odd:Depends}, ,\nBuild-Depends-Indep: doxygen\nBuild-Depends-Arch: cmake\nBuild-Conflicts: evil\n\nPackage: hello\nArchitecture: any\nProvides: hi (= 1), greeter\n";
+    let declared = read_control(text.as_bytes()).unwrap();
+    let names =
+        |it: &std::collections::BTreeSet<PackageName>| it.iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(names(&declared.needs), ["cmake", "debhelper-compat", "doxygen", "libbar-dev", "libfoo-dev"]);
+    assert_eq!(names(&declared.builds()), ["greeter", "hello", "hi"]);
 }

@@ -1,6 +1,7 @@
 //! Locks between processes and threads, which die with their owners.
 
 use std::fs::File;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
@@ -51,6 +52,17 @@ impl Lock {
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
             other => other.map(|()| Some(Self::of(file, path))).map_err(at("lock", path)),
+        }
+    }
+
+    /// Returns whether the file that is locked still has its name: who removes a lock's file, while holding the lock,
+    /// leaves those who waited for it with a lock that nobody else will ever see.
+    pub fn has_its_name(&self) -> Result<bool> {
+        let own = self.file.metadata().map_err(at("read", &self.path))?;
+        match std::fs::metadata(&self.path) {
+            Ok(named) => Ok((own.dev(), own.ino()) == (named.dev(), named.ino())),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(false),
+            Err(e) => Err(at("read", &self.path)(e)),
         }
     }
 

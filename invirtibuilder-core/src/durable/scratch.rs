@@ -34,6 +34,13 @@ pub fn copy(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Writes a new file with what comes out of something.
+pub fn write_from(path: &Path, mut source: impl std::io::Read) -> Result<()> {
+    let mut file = File::options().write(true).create_new(true).open(path).map_err(at("create", path))?;
+    std::io::copy(&mut source, &mut file).map_err(at("write", path))?;
+    Ok(())
+}
+
 /// Makes a symbolic link.
 pub fn symlink(target: &Path, path: &Path) -> Result<()> {
     std::os::unix::fs::symlink(target, path).map_err(at("create the link", path))

@@ -3,7 +3,8 @@
 use std::fs;
 
 use super::*;
-use crate::job::{Job, Request, Stage};
+use crate::job::{Ended, Job, Outcome, Request, Stage};
+use crate::names::Version;
 
 struct World {
     directory: tempfile::TempDir,
@@ -41,8 +42,9 @@ fn ended() -> Ended {
         package: "hello".parse().unwrap(),
         commit: "3f".repeat(20).parse().unwrap(),
         principal: "alice $(id) 'x' \"y\"@EXAMPLE.ORG".parse().unwrap(),
+        adds: None,
     };
-    let job = Job { id: "20261123101500_k3x9ab".parse().unwrap(), request, given_back: None };
+    let job = Job::new("20261123101500_k3x9ab".parse().unwrap(), request);
     let outcome = Outcome::Failed {
         stage: Stage::Build,
         causes: vec!["hello 1.0 does not build: exit status 2".to_owned()],
@@ -63,9 +65,11 @@ fn hooks_get_the_facts_as_environment_and_as_json() {
     let results = world.hooks.clone().env("EXTRA", "more").run(&failed());
     let lines: Vec<&str> = results[0].output.lines().collect();
     assert_eq!(
-        lines[..10],
+        lines[..12],
         [
+            "INVIRTIBUILDER_ADDS=",
             format!("INVIRTIBUILDER_AUDIT_HEAD=17:{}", "ab".repeat(32)).as_str(),
+            "INVIRTIBUILDER_AUDIT_PREVIOUS=",
             "INVIRTIBUILDER_AUDIT_SEQ=17",
             "INVIRTIBUILDER_COMMIT=3f3f3f3f3f3f3f3f3f3f3f3f3f3f3f3f3f3f3f3f",
             "INVIRTIBUILDER_EVENT=failed",
@@ -77,14 +81,14 @@ fn hooks_get_the_facts_as_environment_and_as_json() {
             "INVIRTIBUILDER_VERSION=1:2.0~rc1",
         ]
     );
-    let json: serde_json::Value = serde_json::from_str(lines[10]).unwrap();
+    let json: serde_json::Value = serde_json::from_str(lines[12]).unwrap();
     assert_eq!(json["event"], "failed");
     assert_eq!(json["time"], "2026-11-23T10:16:00Z");
     assert_eq!(json["principal"], "alice $(id) 'x' \"y\"@EXAMPLE.ORG");
     assert_eq!(json["result"]["stage"], "build");
     assert_eq!(json["result"]["causes"][0], "hello 1.0 does not build: exit status 2");
     assert_eq!(json["audit"]["seq"], 17);
-    assert_eq!(lines[11], "more");
+    assert_eq!(lines[13], "more");
     assert!(results[0].problem.is_none());
 }
 
@@ -286,7 +290,7 @@ fn every_outcome_is_an_event_of_its_kind() {
     assert_eq!(EventKind::of(&rejected), EventKind::Refused);
     assert_eq!(EventKind::of(&Outcome::Cancelled { by: "a@B".parse().unwrap() }), EventKind::Refused);
     let mut ended = ended();
-    ended.outcome = Outcome::Published { version: version.clone(), copied_from: None };
+    ended.outcome = Outcome::Published { version: version.clone(), copied_from: None, notes: Vec::new() };
     let event = Event::ended(&ended);
     assert_eq!((event.kind, event.version), (EventKind::Published, Some(version)));
     for kind in EventKind::ALL {

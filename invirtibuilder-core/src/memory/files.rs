@@ -103,7 +103,14 @@ pub fn write_changes(
     }
     let stem = format!("{package}_{}_{architecture}", version.without_epoch());
     let buildinfo = format!("{stem}.buildinfo");
-    let facts = format!("Format: 1.0\nSource: {package}\nVersion: {version}\nArchitecture: {architecture}\n");
+    let mut facts = format!(
+        "Format: 1.0\nSource: {package}\nVersion: {version}\nArchitecture: {architecture}\nBuild-Architecture: {architecture}\n"
+    );
+    facts.push_str("Checksums-Sha256:\n");
+    for file in &files {
+        writeln!(facts, " {} {} {}", file.sha256, file.size, file.name)?;
+    }
+    facts.push_str("Installed-Build-Depends:\n base-files (= 12.4+deb12u5),\n dpkg (= 1.21.22)\n");
     durable::write(&into.join(&buildinfo), facts.as_bytes())?;
     files.push(hash_file(&into.join(&buildinfo), buildinfo.parse()?)?);
     let mut changes = format!(

@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::files::commit_id;
-use super::{Memory, MemoryBuilder, MemoryExporter, MemoryPocket, MemoryPublisher, MemoryQueue};
+use super::{
+    Memory, MemoryBuilder, MemoryExaminer, MemoryExporter, MemoryPocket, MemoryPublisher, MemoryQueue,
+};
 use crate::job::Request;
 use crate::names::{CommitId, PackageName, PocketName, Version};
-use crate::pipeline::{MAX_RESULTS, Pipeline};
+use crate::pipeline::{MAX_RESULTS, Pipeline, Slots};
 use crate::pocket::Pocket;
 use crate::pocket::locks::PocketLocks;
-use crate::policy::{PocketSpec, Policy};
+use crate::policy::{Building, PocketSpec, Policy};
 
 /// A [`Memory`] with two pockets: `dev`, which allows backtracking, and `prod`, which does not.
 #[derive(Clone, Debug)]
@@ -43,6 +45,7 @@ impl Lab {
             architectures: vec!["amd64".parse().expect(VALID)],
             base: "bookworm".parse().expect(VALID),
             policy,
+            building: Building::default(),
         }
     }
 
@@ -67,11 +70,14 @@ impl Lab {
             gate: Box::new(self.memory.clone()),
             exporter: Box::new(MemoryExporter(self.memory.clone())),
             builder: Box::new(MemoryBuilder(self.memory.clone())),
+            examiner: Some(Box::new(MemoryExaminer(self.memory.clone()))),
             publisher: Arc::new(MemoryPublisher(self.memory.clone())),
             audit: None,
+            attestor: None,
             announcer: Arc::new(self.memory.clone()),
             logs: self.memory.directory().join("logs"),
             max_results: MAX_RESULTS,
+            slots: Slots::default(),
         }
     }
 
@@ -99,6 +105,7 @@ impl Lab {
             package: package.clone(),
             commit: commit.clone(),
             principal: "alice@EXAMPLE.ORG".parse().expect("the name of a test's principal is valid"),
+            adds: None,
         }
     }
 }

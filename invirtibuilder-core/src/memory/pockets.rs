@@ -69,7 +69,10 @@ impl Pocket for MemoryPocket {
         Ok(Survey {
             commit: state,
             changelog: candidate.map(|it| Ok((package.clone(), it.version.clone()))),
-            control: candidate.map(|_| Ok(Declaration::of_one(package.clone()))),
+            control: candidate.map(|_| {
+                let declared = world.declared.get(package).cloned();
+                Ok(declared.unwrap_or_else(|| Declaration::of_one(package.clone())))
+            }),
             relation,
             heads,
             tagged: tag.and_then(|tag| world.tags.get(&(package.clone(), tag)).cloned()),
@@ -165,6 +168,7 @@ impl Pocket for MemoryPocket {
                 let found = world.tags.get(&(it.package.clone(), tag.clone()));
                 (found != Some(&it.commit)).then(|| Untagged {
                     package: it.package.clone(),
+                    version: it.version.clone(),
                     tag,
                     commit: it.commit.clone(),
                     found: found.map_or("nothing".to_owned(), ToString::to_string),
@@ -199,6 +203,8 @@ fn rolled_back_publication(rolled_back: &RolledBack, change: &Move) -> Option<Pu
         commit: place.commit.clone(),
         principal: rollback.principal.clone(),
         job: rollback.id.clone(),
+        added: None,
+        signed_by: None,
         generation: Some(rolled_back.generation()),
         time: Timestamp::now(),
         recorded_in: commit_id(rollback.id.as_str()),
@@ -214,6 +220,8 @@ fn publication(plan: &BuildPlan) -> Publication {
         commit: plan.commit().clone(),
         principal: plan.principal().clone(),
         job: plan.job().id.clone(),
+        added: plan.job().request.adds.clone(),
+        signed_by: None,
         generation: None,
         time: Timestamp::now(),
         recorded_in: commit_id(plan.job().id.as_str()),

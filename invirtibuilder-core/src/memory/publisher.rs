@@ -1,17 +1,21 @@
 //! An archive in memory.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 
+use super::files::write_source_with;
 use super::{Memory, World};
 use crate::control::Changes;
+use crate::durable::{self, DurableError};
 use crate::error::PublishError;
-use crate::names::{JobId, PackageName, Suite};
+use crate::names::{Architecture, JobId, PackageName, Suite};
 use crate::policy::Held;
-use crate::publisher::{Generation, Owners, Publisher};
+use crate::publisher::{Generation, Owners, Publisher, ServedFile};
 use crate::states::{BuildArtifacts, BuildPlan, CopyPlan};
 
-/// What a suite serves of a source package: its version, the sums of its files, and its binary packages.
-pub type Served = (Held, Vec<String>, BTreeSet<PackageName>);
+/// What a suite serves of a source package: its version, the sums of its files, its binary packages, and their
+/// architectures.
+pub type Served = (Held, Vec<String>, BTreeSet<PackageName>, BTreeSet<Architecture>);
 
 /// What a suite serves, by source package.
 pub type SuiteContents = BTreeMap<PackageName, Served>;
@@ -27,10 +31,12 @@ impl MemoryPublisher {
         plan: &BuildPlan,
         hashes: Vec<String>,
         names: BTreeSet<PackageName>,
+        architectures: BTreeSet<Architecture>,
     ) -> Result<Option<Generation>, PublishError> {
         let is_other =
-            |(held, served, _): Served| held.version.as_str() == plan.version().as_str() && served != hashes;
+            |(held, served, ..): Served| held.version.as_str() == plan.version().as_str() && served != hashes;
         if !plan.pocket().policy.allow_backtracking
+            && plan.job().request.adds.is_none()
             && self.entry(plan.suite(), plan.package()).is_some_and(is_other)
         {
             return Err(PublishError::Conflict {
@@ -58,7 +64,7 @@ impl MemoryPublisher {
         };
         let place = (plan.suite().clone(), plan.package().clone());
         let serve = |world: &mut World| {
-            world.archive.insert(place, (held, hashes, names));
+            world.archive.insert(place, (held, hashes, names, architectures));
             number(world, plan.suite(), &plan.job().id)
         };
         self.0.effect(effect, serve).map_err(PublishError::Backend).map(Some)
@@ -76,6 +82,19 @@ impl MemoryPublisher {
         })
     }
 
+    /// Keeps the files of a publication, by their sums.
+    fn keep(&self, artifacts: &BuildArtifacts) -> Result<(), PublishError> {
+        let pool = self.0.directory().join("pool");
+        let backend = |e: DurableError| PublishError::Backend(e.into());
+        for (directory, file) in artifacts.files() {
+            let place = pool.join(&file.sha256);
+            durable::create_directory(&place).map_err(backend)?;
+            durable::copy(&directory.join(file.name.as_str()), &place.join(file.name.as_str()))
+                .map_err(backend)?;
+        }
+        Ok(())
+    }
+
     fn entry(&self, suite: &Suite, package: &PackageName) -> Option<Served> {
         self.0.world().archive.get(&(suite.clone(), package.clone())).cloned()
     }
@@ -87,11 +106,54 @@ impl Publisher for MemoryPublisher {
     }
 
     fn publish(&self, artifacts: &BuildArtifacts) -> Result<Option<Generation>, PublishError> {
-        let mut hashes: Vec<String> = artifacts.files().map(|(_, file)| file.sha256.clone()).collect();
+        self.keep(artifacts)?;
+        let (hashes, names, architectures) = parts(artifacts);
+        self.serve("publish", artifacts.plan(), hashes, names, architectures)
+    }
+
+    fn add(&self, artifacts: &BuildArtifacts) -> Result<Option<Generation>, PublishError> {
+        let plan = artifacts.plan();
+        let is_meant = |(held, hashes, ..): &Served| {
+            let source = artifacts.source().files().iter();
+            held.version.as_str() == plan.version().as_str()
+                && held.commit.as_ref() == Some(plan.commit())
+                && source.into_iter().all(|it| hashes.contains(&it.sha256))
+        };
+        let Some((_, mut hashes, mut names, mut architectures)) =
+            self.entry(plan.suite(), plan.package()).filter(is_meant)
+        else {
+            return Err(PublishError::NotHeld {
+                suite: plan.suite().clone(),
+                package: plan.package().clone(),
+                version: plan.version().clone(),
+            });
+        };
+        self.keep(artifacts)?;
+        let (more, new_names, new_architectures) = parts(artifacts);
+        hashes.extend(more);
         hashes.sort();
-        let binaries = artifacts.builds().iter().flat_map(Changes::binaries);
-        let names = binaries.map(|it| it.package().clone()).collect();
-        self.serve("publish", artifacts.plan(), hashes, names)
+        hashes.dedup();
+        names.extend(new_names);
+        architectures.extend(new_architectures);
+        self.serve("add", plan, hashes, names, architectures)
+    }
+
+    fn source(&self, suite: &Suite, package: &PackageName, into: &Path) -> Result<PathBuf, PublishError> {
+        let gone = || PublishError::Backend(format!("{suite} does not serve {package}").into());
+        let (held, ..) = self.entry(suite, package).ok_or_else(gone)?;
+        let commit = held.commit.ok_or_else(gone)?;
+        let found = self.0.world().repositories.get(package).and_then(|it| it.get(&commit)).cloned();
+        let files = found.ok_or_else(gone)?.files;
+        // The same arguments give the same bytes.
+        write_source_with(into, package, &held.version, &commit, &files).map_err(PublishError::Backend)
+    }
+
+    fn architectures(
+        &self,
+        suite: &Suite,
+        package: &PackageName,
+    ) -> Result<BTreeSet<Architecture>, PublishError> {
+        Ok(self.entry(suite, package).map(|it| it.3).unwrap_or_default())
     }
 
     fn copy(&self, copy: &CopyPlan) -> Result<Option<Generation>, PublishError> {
@@ -102,7 +164,7 @@ impl Publisher for MemoryPublisher {
         let wanted = self.entry(&copy.from().suite, plan.package()).filter(is_wanted);
         let already = self.entry(plan.suite(), plan.package()).is_some_and(|it| is_wanted(&it));
         match wanted {
-            Some((_, hashes, names)) => self.serve("copy", plan, hashes, names),
+            Some((_, hashes, names, architectures)) => self.serve("copy", plan, hashes, names, architectures),
             None if already => self.generation(plan.suite()),
             None => Err(PublishError::NotHeld {
                 suite: copy.from().suite.clone(),
@@ -152,16 +214,41 @@ impl Publisher for MemoryPublisher {
         Ok(world.archive.iter().filter(|it| it.0.0 == *suite).map(|it| it.1.0.clone()).collect())
     }
 
+    fn files(&self, suite: &Suite, package: &PackageName) -> Result<Vec<ServedFile>, PublishError> {
+        let mut files = Vec::new();
+        for sha256 in self.entry(suite, package).into_iter().flat_map(|it| it.1) {
+            let place = self.0.directory().join("pool").join(&sha256);
+            for found in std::fs::read_dir(place).map_err(|e| PublishError::Backend(e.into()))?.flatten() {
+                files.push(ServedFile { path: found.path(), sha256: sha256.clone() });
+            }
+        }
+        files.sort();
+        Ok(files)
+    }
+
+    fn paragraphs(&self, _: &Suite, _: &Architecture) -> Result<Vec<String>, PublishError> {
+        Ok(Vec::new())
+    }
+
     fn owners(&self, suite: &Suite, binaries: &BTreeSet<PackageName>) -> Result<Owners, PublishError> {
         let world = self.0.world();
         let mut owners = Owners::new();
-        for ((_, source), (_, _, names)) in world.archive.iter().filter(|it| it.0.0 == *suite) {
+        for ((_, source), (_, _, names, _)) in world.archive.iter().filter(|it| it.0.0 == *suite) {
             for name in names.intersection(binaries) {
                 owners.entry(name.clone()).or_default().insert(source.clone());
             }
         }
         Ok(owners)
     }
+}
+
+/// Returns the sums of all files, and the names and architectures of the binary packages.
+fn parts(artifacts: &BuildArtifacts) -> (Vec<String>, BTreeSet<PackageName>, BTreeSet<Architecture>) {
+    let mut hashes: Vec<String> = artifacts.files().map(|(_, file)| file.sha256.clone()).collect();
+    hashes.sort();
+    let binaries = || artifacts.builds().iter().flat_map(Changes::binaries);
+    let names = binaries().map(|it| it.package().clone()).collect();
+    (hashes, names, binaries().map(|it| it.architecture().clone()).collect())
 }
 
 /// Returns the generation that a job has made.

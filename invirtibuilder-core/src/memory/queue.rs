@@ -9,7 +9,9 @@ use jiff::Timestamp;
 use super::{Memory, Pending, World, job_id};
 use crate::durable;
 use crate::error::{BoxError, QueueError};
-use crate::job::{Checkpoint, Ended, GivenBack, Job, JobState, Outcome, Request, Stage};
+use crate::job::{
+    Checkpoint, Ended, GivenBack, Job, JobState, Outcome, Predecessor, Relations, Request, Stage,
+};
 use crate::names::{JobId, Principal};
 use crate::queue::{Cancellation, Claim, Queue, Submission};
 use crate::stop::Stop;
@@ -26,29 +28,8 @@ fn failed(action: &'static str) -> impl FnOnce(BoxError) -> QueueError {
 }
 
 impl Queue for MemoryQueue {
-    fn submit(&self, request: Request) -> Result<Submission, QueueError> {
-        let submit = |world: &mut World| {
-            let same_place = |it: &&Pending| {
-                it.job.request.pocket == request.pocket && it.job.request.package == request.package
-            };
-            if let Some(latest) = world.jobs.iter().rev().find(same_place)
-                && latest.job.request.commit == request.commit
-            {
-                return Submission::AlreadyQueued(latest.job.clone());
-            }
-            let job = Job { id: job_id(world.next_job), request: request.clone(), given_back: None };
-            world.next_job += 1;
-            world.jobs.push(Pending {
-                job: job.clone(),
-                checkpoint: None,
-                started: None,
-                stage: None,
-                is_claimed: false,
-                cancelled: None,
-            });
-            Submission::Accepted(job)
-        };
-        Ok(submit(&mut self.0.world()))
+    fn submit(&self, request: Request, relations: &Relations) -> Result<Submission, QueueError> {
+        Ok(accept(&mut self.0.world(), request, relations))
     }
 
     fn claim(&self) -> Result<Option<Box<dyn Claim>>, QueueError> {
@@ -108,11 +89,10 @@ impl Queue for MemoryQueue {
                 checkpoint: it.checkpoint.clone(),
             },
             _ => {
-                let package = &it.job.request.package;
                 let mut earlier = world.jobs.iter().take(at).rev();
-                let behind =
-                    earlier.find(|it| it.job.request.package == *package).map(|it| it.job.id.clone());
-                JobState::Waiting { job: it.job.clone(), behind }
+                let behind = earlier.find(|other| waits_for(&it.job, &other.job)).map(|it| it.job.id.clone());
+                let waits_for = comes_after(&world, &it.job).cloned().collect();
+                JobState::Waiting { job: it.job.clone(), behind, waits_for }
             }
         };
         Ok(world.jobs.iter().enumerate().map(state).collect())
@@ -126,14 +106,80 @@ impl Queue for MemoryQueue {
     }
 }
 
+/// Takes a request, unless it is queued already.
+fn accept(world: &mut World, request: Request, relations: &Relations) -> Submission {
+    let same_place =
+        |it: &&Pending| it.job.request.pocket == request.pocket && it.job.request.lane() == request.lane();
+    if let Some(latest) = world.jobs.iter().rev().find(same_place)
+        && latest.job.request.commit == request.commit
+    {
+        return Submission::AlreadyQueued(latest.job.clone());
+    }
+    let job = Job {
+        after: predecessors(world, &request, relations),
+        builds: relations.builds.clone(),
+        ..Job::new(job_id(world.next_job), request)
+    };
+    world.next_job += 1;
+    world.jobs.push(Pending {
+        job: job.clone(),
+        checkpoint: None,
+        started: None,
+        stage: None,
+        is_claimed: false,
+        cancelled: None,
+    });
+    Submission::Accepted(job)
+}
+
+/// Returns the jobs that have not ended and that build what a new one needs.
+fn predecessors(world: &World, request: &Request, relations: &Relations) -> Vec<Predecessor> {
+    let Relations { needs, against, .. } = relations;
+    let earlier = world
+        .jobs
+        .iter()
+        .map(|it| &it.job)
+        .filter(|it| against.contains(&it.request.pocket) && it.request.package != request.package);
+    let predecessor = |it: &Job| Predecessor {
+        job: it.id.clone(),
+        package: it.request.package.clone(),
+        builds: needs.intersection(&it.builds).cloned().collect(),
+    };
+    earlier.map(predecessor).filter(|it| !it.builds.is_empty()).collect()
+}
+
+/// Returns the jobs that one comes after, as far as they have not ended.
+fn comes_after<'a>(world: &'a World, job: &'a Job) -> impl Iterator<Item = &'a JobId> {
+    let is_pending = |id: &&JobId| world.jobs.iter().any(|it| it.job.id == **id);
+    job.after.iter().map(|it| &it.job).filter(is_pending)
+}
+
 /// Returns where the next job is that may be worked at a moment.
 fn claimable(world: &World, now: Timestamp) -> Option<usize> {
     let mut busy = BTreeSet::new();
-    // The first job of a package stands for all of them: whether it runs or waits, the others wait behind it.
-    world.jobs.iter().position(|it| {
-        let is_first = busy.insert(&it.job.request.package);
-        is_first && !it.is_claimed && it.job.given_back.as_ref().is_none_or(|it| it.not_before <= now)
-    })
+    // The first job of a lane stands for all of them: whether it runs or waits, the others wait behind it.
+    let mut free = |it: &Pending| {
+        let publication = (it.job.request.package.clone(), None);
+        let is_free = it.job.request.adds.is_none() || !busy.contains(&publication);
+        let (package, adds) = it.job.request.lane();
+        let is_first = busy.insert((package.clone(), adds.cloned())) && is_free;
+        is_first
+            && !it.is_claimed
+            && comes_after(world, &it.job).next().is_none()
+            && it.job.given_back.as_ref().is_none_or(|it| it.not_before <= now)
+    };
+    let free: Vec<usize> = world.jobs.iter().enumerate().filter(|it| free(it.1)).map(|it| it.0).collect();
+    // What adds an architecture comes when nothing is to be published.
+    let adds = |at: &&usize| world.jobs.get(**at).is_some_and(|it| it.job.request.adds.is_some());
+    free.iter().find(|it| !adds(it)).or_else(|| free.first()).copied()
+}
+
+/// Returns whether a job waits for an earlier one.
+fn waits_for(job: &Job, earlier: &Job) -> bool {
+    let (own, other) = (&job.request, &earlier.request);
+    own.package == other.package
+        && (other.adds.is_none() || own.adds == other.adds)
+        && (own.adds.is_some() || other.adds.is_none())
 }
 
 fn end(world: &mut World, id: &JobId, outcome: Outcome) {
@@ -190,6 +236,12 @@ impl Claim for MemoryClaim {
         self.change("save", |it| it.checkpoint = Some(saved))?;
         self.checkpoint = Some(checkpoint);
         Ok(())
+    }
+
+    fn submit(&self, request: Request) -> Result<Submission, QueueError> {
+        self.memory
+            .effect("submit", |world| accept(world, request, &Relations::default()))
+            .map_err(failed("submit a job"))
     }
 
     fn give_back(mut self: Box<Self>, reason: String, not_before: Timestamp) -> Result<(), QueueError> {

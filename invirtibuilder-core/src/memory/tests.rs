@@ -2,7 +2,7 @@
 #![cfg(feature = "conformance")]
 
 use super::*;
-use crate::builder::Target;
+use crate::builder::{Target, Variation};
 use crate::conformance::{builder, exporter, pocket, publisher, queue};
 use crate::exporter::Exporter;
 use crate::names::Architecture;
@@ -76,14 +76,18 @@ fn the_builder_in_memory_fulfils_the_contract() {
     let (lab, into) = (Lab::new().unwrap(), tempfile::tempdir().unwrap());
     let (hello, version) = ("hello".parse().unwrap(), "1:1.0~rc1".parse().unwrap());
     let plan = exporter::plan(&hello, &version, &lab.commit(&hello, &version, None));
-    let dsc = MemoryExporter(lab.memory.clone()).export(&plan, into.path()).unwrap();
+    let dsc = MemoryExporter(lab.memory.clone()).export(&plan, into.path()).unwrap().dsc;
     let source = SourcePackage::for_tests(plan, &dsc).unwrap();
     let memory_builder = MemoryBuilder(lab.memory.clone());
     let architecture: Architecture = "amd64".parse().unwrap();
     builder::cleaning_up_can_be_repeated(&memory_builder);
     for with_all in [true, false] {
-        let target =
-            Target { architecture: architecture.clone(), with_all, base: "bookworm".parse().unwrap() };
+        let target = Target {
+            architecture: architecture.clone(),
+            with_all,
+            base: "bookworm".parse().unwrap(),
+            variation: Variation::None,
+        };
         builder::a_success_leaves_the_changes_and_every_file_that_it_names(&memory_builder, &source, &target);
         builder::an_interrupted_build_ends_soon_and_can_be_repeated(&memory_builder, &source, &target);
     }

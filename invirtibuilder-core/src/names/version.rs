@@ -25,7 +25,7 @@ use super::NameError;
 pub struct Version(String);
 
 impl Version {
-    const MAX_LENGTH: usize = 200;
+    pub(super) const MAX_LENGTH: usize = 200;
 
     /// Returns the version as it was written.
     #[must_use]

@@ -1,16 +1,18 @@
 //! How a job ends: with an outcome that everybody hears of, or given back to be tried again.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{MAX_ATTEMPTS, Pipeline, Setback, Turn, Working, output};
+use super::{MAX_ATTEMPTS, Pipeline, Setback, Turn, Working, gates, output};
 use crate::audit::{Entry, Happened, Head};
-use crate::error::{Disposition, PocketError, StageError, causes};
-use crate::hooks::Event;
+use crate::error::{Disposition, PocketError, PublishError, StageError, causes};
+use crate::hooks::{Event, EventKind};
 use crate::job::{Ended, Job, Outcome, Stage};
 use crate::names::Version;
+use crate::provenance::Stored;
 use crate::states::Recorded;
 
 impl Pipeline {
@@ -19,14 +21,68 @@ impl Pipeline {
         Ok(self.audit.as_ref().map(|it| it.append(entry)).transpose()?)
     }
 
+    /// Records something together with the events that the hooks hear of, and announces these.
+    pub(crate) fn tell(&self, entry: Entry, events: Vec<Event>) -> Result<(), StageError> {
+        let entry = Entry { tell: events, ..entry };
+        let audit = self.witness(&entry)?;
+        for event in entry.tell {
+            self.announcer.announce(&Event { audit: audit.clone(), ..event });
+        }
+        Ok(())
+    }
+
+    /// Vouches for a publication.
+    pub(super) fn attest(
+        &self,
+        recorded: &Recorded,
+        working: &Working<'_>,
+    ) -> Result<Option<Stored>, StageError> {
+        let Some(attestor) = &self.attestor else { return Ok(None) };
+        let bases = working.claim.checkpoint().map(|it| it.bases).unwrap_or_default();
+        Ok(Some(attestor.attest(recorded, bases)?))
+    }
+
+    /// Records that a job was submitted.
+    pub(crate) fn tell_of_submission(
+        &self,
+        job: &Job,
+        through: &BTreeMap<String, String>,
+    ) -> Result<(), StageError> {
+        let entry = Entry { job: Some(job.id.clone()), ..Entry::of(Happened::Submitted, &job.request) };
+        let event = Event { job: Some(job.id.clone()), ..Event::of(EventKind::Submitted, &job.request) };
+        self.tell(entry.with_all(through), vec![event])
+    }
+
+    /// Records that a job was taken up; also that it was submitted, if whoever did that died before it was recorded.
+    pub(super) fn tell_of_start(&self, job: &Job) -> Result<(), StageError> {
+        if let Some(audit) = &self.audit
+            && !audit.has(Happened::Submitted, &job.id)?
+        {
+            self.tell_of_submission(job, &BTreeMap::new())?;
+        }
+        let entry = Entry { job: Some(job.id.clone()), ..Entry::of(Happened::Started, &job.request) };
+        self.witness(&entry).map(drop)
+    }
+
+    /// Records and announces how a job ended that no worker had, unless that was done.
+    pub(crate) fn tell_of_end(&self, ended: &Ended) -> Result<(), StageError> {
+        if let Some(audit) = &self.audit
+            && audit.has(Happened::Ended, &ended.job.id)?
+        {
+            return Ok(());
+        }
+        self.tell(of_end(&ended.job, &ended.outcome), vec![Event::ended(ended)])
+    }
+
     /// Announces an outcome, and ends the job with it. The hooks come first: they run at least once.
     pub(super) fn end(&self, mut working: Working<'_>, outcome: Outcome) -> Result<Turn, StageError> {
         working.enter(Stage::Announce);
         let job = working.claim.job().clone();
         let ended =
             Ended { job: job.clone(), started: None, ended: Timestamp::now(), outcome: outcome.clone() };
-        let audit = self.witness(&of_end(&job, &outcome))?;
-        self.announcer.announce(&Event { log: self.log_of(&job), audit, ..Event::ended(&ended) });
+        let log = working.failed_log().or_else(|| self.log_of(&job));
+        let event = Event { log, ..Event::ended(&ended) };
+        self.tell(of_end(&job, &outcome), vec![event])?;
         working.claim.finish(outcome.clone())?;
         tracing::info!(job = %job.id, outcome = outcome.word(), "job ended");
         working.observer.ended(&job, &outcome);
@@ -42,14 +98,14 @@ impl Pipeline {
                 None => Ok(Turn::Stopped),
             },
             Disposition::End => {
-                let outcome = self.outcome_of(working.claim.job(), stage, error);
+                let outcome = self.outcome_of(&working, stage, error);
                 self.end(working, outcome)
             }
             // Nothing outside has changed, so a failing disk or repository costs this job only time.
             Disposition::GiveBack | Disposition::Halt => {
                 let attempts = working.claim.job().given_back.as_ref().map_or(0, |it| it.attempts) + 1;
                 if attempts >= MAX_ATTEMPTS {
-                    let outcome = self.outcome_of(working.claim.job(), stage, error);
+                    let outcome = self.outcome_of(&working, stage, error);
                     return self.end(working, outcome);
                 }
                 give_back(working, attempts, &error)
@@ -57,19 +113,32 @@ impl Pipeline {
         }
     }
 
-    fn outcome_of(&self, job: &Job, stage: Stage, error: StageError) -> Outcome {
+    fn outcome_of(&self, working: &Working<'_>, stage: Stage, error: StageError) -> Outcome {
+        let job = working.claim.job();
+        let log = || working.failed_log().or_else(|| self.log_of(job));
         match error {
             StageError::Rejected(rejection) => {
                 Outcome::Rejected { reasons: rejection.reasons(), not_permitted: rejection.is_only_access() }
+            }
+            StageError::Publish(PublishError::NotHeld { suite, package, version })
+                if job.request.adds.is_some() =>
+            {
+                Outcome::Superseded {
+                    reason: format!("{suite} does not serve this {package} {version} any more"),
+                }
             }
             StageError::Pocket(error @ PocketError::Moved { .. }) => {
                 Outcome::Rejected { reasons: vec![error.to_string()], not_permitted: false }
             }
             StageError::Output(rejection) => {
                 let causes = output::causes(job, &rejection);
-                Outcome::Failed { stage, causes, log: self.log_of(job) }
+                Outcome::Failed { stage, causes, log: log() }
             }
-            error => Outcome::Failed { stage, causes: causes(&error), log: self.log_of(job) },
+            StageError::Gates(rejection) => {
+                let causes = self.gate_causes(job, &rejection);
+                Outcome::Failed { stage, causes, log: log() }
+            }
+            error => Outcome::Failed { stage, causes: causes(&error), log: log() },
         }
     }
 
@@ -79,16 +148,28 @@ impl Pipeline {
         directory.join(format!("{}-{architecture}.log", job.id))
     }
 
-    /// Returns the build log of a job that began to build, the latest if there are several.
+    /// Returns the build log of a job that began to build, the latest if there are several. Those of its pocket's gates
+    /// are beside it.
     #[must_use]
     pub fn log_of(&self, job: &Job) -> Option<PathBuf> {
-        let versions = std::fs::read_dir(self.logs.join(job.request.package.as_str())).ok()?;
+        self.logs_of(job).into_iter().rfind(|it| !gates::is_log(&it.0)).map(|it| it.1)
+    }
+
+    /// Returns all logs of a job in the order of their paths, each with what its name has behind the job's id.
+    #[must_use]
+    pub fn logs_of(&self, job: &Job) -> Vec<(String, PathBuf)> {
+        let Ok(versions) = std::fs::read_dir(self.logs.join(job.request.package.as_str())) else {
+            return Vec::new();
+        };
         let files = versions.flatten().filter_map(|it| std::fs::read_dir(it.path()).ok()).flatten().flatten();
-        let own = |name: &str| name.starts_with(job.id.as_str()) && name.ends_with(".log");
-        let mut found: Vec<PathBuf> =
-            files.filter(|it| it.file_name().to_str().is_some_and(own)).map(|it| it.path()).collect();
-        found.sort();
-        found.pop()
+        let own = |path: PathBuf| {
+            let name = path.file_name()?.to_str()?;
+            let kind = name.strip_prefix(job.id.as_str())?.strip_suffix(".log")?;
+            Some((kind.trim_start_matches('-').to_owned(), path.clone()))
+        };
+        let mut found: Vec<(String, PathBuf)> = files.filter_map(|it| own(it.path())).collect();
+        found.sort_by(|a, b| a.1.cmp(&b.1));
+        found
     }
 }
 
@@ -105,8 +186,13 @@ fn give_back(working: Working<'_>, attempts: u32, error: &StageError) -> Result<
     Ok(Turn::GivenBack(reason))
 }
 
+/// The fact that tells where the provenance of a publication is.
+pub(crate) const PROVENANCE: &str = "provenance";
+/// The fact that tells its SHA-256 sum.
+pub(crate) const PROVENANCE_SUM: &str = "provenance-sha256";
+
 /// Tells the audit log of a publication.
-pub(super) fn of_publication(recorded: &Recorded) -> Entry {
+pub(super) fn of_publication(recorded: &Recorded, attested: Option<&Stored>) -> Entry {
     let plan = recorded.plan();
     let mut entry = Entry {
         version: Some(plan.version().clone()),
@@ -117,8 +203,14 @@ pub(super) fn of_publication(recorded: &Recorded) -> Entry {
     if let Some(generation) = recorded.generation() {
         entry = entry.with("generation", generation);
     }
+    if let Some(architecture) = &plan.job().request.adds {
+        entry = entry.with("added", architecture);
+    }
     if let Some(from) = recorded.copied_from() {
         entry = entry.with("copied-from", from);
+    }
+    if let Some(Stored { location, sha256, .. }) = attested {
+        entry = entry.with(PROVENANCE, location).with(PROVENANCE_SUM, sha256);
     }
     match plan.expected_head() {
         Some(before) => entry.with("before", before),
@@ -130,12 +222,21 @@ pub(super) fn of_publication(recorded: &Recorded) -> Entry {
 fn of_end(job: &Job, outcome: &Outcome) -> Entry {
     let entry = Entry { job: Some(job.id.clone()), ..Entry::of(Happened::Ended, &job.request) };
     let entry = entry.with("outcome", outcome.word());
+    let entry = match &job.request.adds {
+        Some(architecture) => entry.with("adds", architecture),
+        None => entry,
+    };
     match outcome {
         Outcome::Rejected { reasons, .. } => entry.with("reasons", reasons.join("; ")),
         Outcome::Failed { stage, causes, .. } => {
             entry.with("stage", stage.as_str()).with("causes", causes.join(": "))
         }
+        Outcome::Superseded { reason } => entry.with("reason", reason),
         Outcome::Cancelled { by } => entry.with("by", by),
+        Outcome::Published { notes, .. } if !notes.is_empty() => {
+            let notes: Vec<String> = notes.iter().map(ToString::to_string).collect();
+            entry.with("notes", notes.join("; "))
+        }
         Outcome::Published { .. } | Outcome::Current { .. } => entry,
     }
 }

@@ -6,14 +6,13 @@
 
 use std::collections::BTreeSet;
 
-use super::{Pipeline, Working, empty_directory};
-use crate::builder::Target;
-use crate::durable;
-use crate::error::{BoxError, BuildError, StageError, VerifyError};
+use super::fan_out::targets;
+use super::{Pipeline, Working};
+use crate::error::{BuildError, StageError, VerifyError};
 use crate::job::Job;
 use crate::names::PackageName;
-use crate::policy::{OutputRejection, PocketSpec};
-use crate::states::{BuildArtifacts, Circumstances, Outputs, SourcePackage};
+use crate::policy::{Declaration, OutputRejection, PocketSpec};
+use crate::states::{BuildArtifacts, BuildPlan, Circumstances, Outputs, SourcePackage};
 
 impl Pipeline {
     pub(super) fn build(
@@ -21,39 +20,39 @@ impl Pipeline {
         source: SourcePackage,
         working: &Working<'_>,
     ) -> Result<BuildArtifacts, StageError> {
-        let backend = |e: BoxError| BuildError::Backend(e);
-        let mut changes = Vec::new();
-        let pocket = source.plan().pocket().clone();
-        for (at, architecture) in pocket.architectures.iter().enumerate() {
-            let target =
-                Target { architecture: architecture.clone(), with_all: at == 0, base: pocket.base.clone() };
-            let into = empty_directory(working.claim.workspace(), &format!("build-{architecture}"));
-            let into = into.map_err(|e| backend(e.into()))?;
-            let path = self.log_path(working.claim.job(), source.plan().version(), architecture.as_str());
-            let mut log = durable::create_log(&path).map_err(|e| backend(e.into()))?;
-            changes.push(self.builder.build(&source, &target, &into, &mut log, working)?);
-        }
-        self.admit(Outputs::read(source, &changes, self.max_results))
+        let declared = self.declared(source.plan())?;
+        let runs =
+            self.run_all(&source, &targets(source.plan().pocket(), &declared), "", working, working)?;
+        self.admit(Outputs::read(source, &runs, self.max_results), &declared)
+    }
+
+    /// Reads what the plan's commit declares.
+    pub(super) fn declared(&self, plan: &BuildPlan) -> Result<Declaration, StageError> {
+        let survey = self.pocket(&plan.pocket().name)?.survey(plan.package(), plan.commit())?;
+        // Validation has read it from the same commit, so somebody took the commit away meanwhile.
+        let gone = || {
+            VerifyError::new(format!("commit {}", plan.commit()), "its debian/control can no longer be read")
+        };
+        Ok(survey.control.and_then(Result::ok).ok_or_else(gone)?)
     }
 
     /// Gathers what the gate asks besides the files, and lets it judge.
-    fn admit(&self, outputs: Outputs) -> Result<BuildArtifacts, StageError> {
+    pub(super) fn admit(
+        &self,
+        outputs: Outputs,
+        declared: &Declaration,
+    ) -> Result<BuildArtifacts, StageError> {
         let plan = outputs.plan();
-        let survey = self.pocket(&plan.pocket().name)?.survey(plan.package(), plan.commit())?;
-        // Validation has read it from the same commit, so somebody took the commit away meanwhile.
-        let declared = survey.control.and_then(Result::ok).ok_or_else(|| {
-            VerifyError::new(format!("commit {}", plan.commit()), "its debian/control can no longer be read")
-        })?;
         let names: BTreeSet<PackageName> = outputs.binaries().iter().map(|it| it.package.clone()).collect();
         let owners = self.publisher.owners(plan.suite(), &names)?;
         let protected = self.protected(plan.pocket())?;
-        Ok(outputs.admit(Circumstances { declared: &declared, owners: &owners, protected: &protected })?)
+        Ok(outputs.admit(Circumstances { declared, owners: &owners, protected: &protected })?)
     }
 
     /// Returns the packages of a pocket's base, as far as the builder knows them yet.
     pub(super) fn protected(&self, pocket: &PocketSpec) -> Result<BTreeSet<PackageName>, BuildError> {
         let mut all = BTreeSet::new();
-        for architecture in &pocket.architectures {
+        for architecture in pocket.architectures.iter().chain(&pocket.building.optional) {
             all.extend(self.builder.protected(&pocket.base, architecture)?);
         }
         Ok(all)

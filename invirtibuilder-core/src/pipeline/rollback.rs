@@ -200,10 +200,7 @@ impl Pipeline {
                 return Err(VerifyError::new(subject, problem).into());
             }
         }
-        let audit = self.witness(&of_rollback(&rolled_back))?;
-        for event in events(&rolled_back) {
-            self.announcer.announce(&Event { audit: audit.clone(), ..event });
-        }
+        self.tell(of_rollback(&rolled_back), events(&rolled_back))?;
         self.locks.end(&rolled_back.rollback().pocket)?;
         tracing::info!(rollback = %rolled_back.rollback().id, %generation, "a pocket was rolled back");
         Ok(rolled_back)
@@ -227,7 +224,7 @@ fn of_rollback(rolled_back: &RolledBack) -> Entry {
 pub(super) fn concerned<'a>(job: &'a Job, checkpoint: &'a Checkpoint) -> Vec<&'a PocketName> {
     let from = match &checkpoint.decision {
         Decision::Copy { from } => Some(from),
-        Decision::Publish { .. } => None,
+        Decision::Publish { .. } | Decision::Add { .. } => None,
     };
     std::iter::once(&job.request.pocket).chain(from).collect()
 }
@@ -247,7 +244,7 @@ fn events(rolled_back: &RolledBack) -> Vec<Event> {
 }
 
 /// Returns a job that is past its checkpoint and needs the pocket as it is: one of the pocket, or a copy from it.
-fn half_way(queue: &dyn Queue, pocket: &PocketName) -> Result<Option<JobState>, QueueError> {
+pub(super) fn half_way(queue: &dyn Queue, pocket: &PocketName) -> Result<Option<JobState>, QueueError> {
     let needs = |state: &JobState| {
         let JobState::Running { job, checkpoint: Some(checkpoint), .. } = state else { return false };
         job.request.pocket == *pocket

@@ -6,13 +6,15 @@ use std::path::{Path, PathBuf};
 
 use super::*;
 use crate::builder::Target;
-use crate::error::PublishError;
+use crate::error::{BuildError, PublishError};
+use crate::job::Relations;
 use crate::memory::{Lab, MemoryBuilder, MemoryPublisher};
 use crate::names::{Architecture, BaseName, CommitId, PackageName, Suite, Version};
 use crate::pocket::PocketContents;
 use crate::policy::Held;
 use crate::publisher::{Generation, Owners};
 use crate::queue::Queue;
+use crate::stop::Interrupt;
 
 #[derive(Debug)]
 struct Unheard;
@@ -41,7 +43,7 @@ fn commits(lab: &Lab) -> [CommitId; 3] {
 }
 
 fn submit(lab: &Lab, pocket: &str, commit: &CommitId) {
-    lab.queue().submit(Lab::request(pocket, &hello(), commit)).unwrap();
+    lab.queue().submit(Lab::request(pocket, &hello(), commit), &Relations::default()).unwrap();
 }
 
 /// Works one job as a process of its own.
@@ -86,7 +88,10 @@ fn a_submitted_commit_ends_in_the_archive_the_branch_the_tag_and_the_superprojec
     let lab = Lab::new().unwrap();
     let [first, ..] = commits(&lab);
     submit(&lab, "prod", &first);
-    assert_eq!(work(&lab), [Outcome::Published { version: version("1.0"), copied_from: None }]);
+    assert_eq!(
+        work(&lab),
+        [Outcome::Published { version: version("1.0"), copied_from: None, notes: Vec::new() }]
+    );
     let world = lab.memory.world();
     assert_eq!(
         world.effects.join(", "),
@@ -101,7 +106,8 @@ fn a_pocket_that_allows_backtracking_makes_no_tags_and_may_go_back() {
     let [first, second, _] = commits(&lab);
     submit(&lab, "dev", &second);
     submit(&lab, "dev", &first);
-    let published = |text| Outcome::Published { version: version(text), copied_from: None };
+    let published =
+        |text| Outcome::Published { version: version(text), copied_from: None, notes: Vec::new() };
     assert_eq!(work(&lab), [published("1.1"), published("1.0")]);
     assert!(lab.memory.world().tags.is_empty());
 }
@@ -115,7 +121,11 @@ fn a_version_that_another_pocket_holds_is_copied_and_not_built_again() {
     let outcomes = work(&lab);
     assert_eq!(
         outcomes[1],
-        Outcome::Published { version: version("1.0"), copied_from: Some("dev".parse().unwrap()) }
+        Outcome::Published {
+            version: version("1.0"),
+            copied_from: Some("dev".parse().unwrap()),
+            notes: Vec::new()
+        }
     );
     let world = lab.memory.world();
     assert_eq!(world.effects.iter().filter(|it| *it == "build").count(), 1);
@@ -233,7 +243,10 @@ fn a_publisher_that_only_claims_success_stops_the_worker_before_git_moves() {
     assert_eq!(halt.cause.to_string(), "the suite prod does not match the plan: it does not serve hello 1.0");
     assert!(lab.memory.world().branches.is_empty());
     assert_eq!(lab.queue().pending().unwrap().len(), 1, "the job is kept");
-    assert_eq!(work(&lab), [Outcome::Published { version: version("1.0"), copied_from: None }]);
+    assert_eq!(
+        work(&lab),
+        [Outcome::Published { version: version("1.0"), copied_from: None, notes: Vec::new() }]
+    );
 }
 
 /// A pocket that says it recorded and did not.

@@ -8,9 +8,10 @@ use std::sync::Arc;
 
 use crate::error::PocketError;
 use crate::job::Publication;
-use crate::names::{CommitId, PackageName, PocketName, TagName, Version};
+use crate::names::{CommitId, PackageName, PocketName, Principal, TagName, Version};
 use crate::pocket::{Pocket, PocketContents};
 use crate::policy::{PocketSpec, Survey};
+use crate::repair::Repair;
 use crate::repository::push_policy::PushPolicy;
 use crate::repository::{Repositories, RepositoryError};
 use crate::rollback::RolledBack;
@@ -20,15 +21,20 @@ mod contents;
 mod gitmodules;
 mod message;
 mod record;
+mod repair;
 mod rollback;
+mod signing;
 mod superproject;
 mod survey;
 
+pub use signing::TagSigning;
+
 /// Who makes tags and the commits of the superproject.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Tagger {
     name: String,
     email: String,
+    signing: Option<Arc<TagSigning>>,
 }
 
 impl Tagger {
@@ -45,7 +51,13 @@ impl Tagger {
                 ));
             }
         }
-        Ok(Self { name: name.to_owned(), email: email.to_owned() })
+        Ok(Self { name: name.to_owned(), email: email.to_owned(), signing: None })
+    }
+
+    /// Lets tags be signed and checked.
+    #[must_use]
+    pub fn with_signing(self, signing: TagSigning) -> Self {
+        Self { signing: Some(Arc::new(signing)), ..self }
     }
 
     fn signature(&self, seconds: i64) -> gix::actor::Signature {
@@ -134,6 +146,10 @@ impl Pocket for GitPocket {
 
     fn record_rollback(&self, rolled_back: &RolledBack) -> Result<(), PocketError> {
         rollback::record(&self.site, &self.spec, rolled_back)
+    }
+
+    fn repair(&self, repair: &Repair, by: &Principal) -> Result<(), PocketError> {
+        repair::repair(&self.site, &self.spec, repair, by)
     }
 
     fn contents(&self) -> Result<PocketContents, PocketError> {

@@ -2,6 +2,7 @@
 //!
 //! Reads nothing: [`crate::control::read_control`] parses. Architecture wildcards follow dpkg-architecture(1).
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
@@ -14,6 +15,10 @@ pub struct Declaration {
     pub source: PackageName,
     /// The binary packages, in the order of their paragraphs.
     pub binaries: Vec<DeclaredBinary>,
+    /// The names that it build-depends on: all alternatives, for every architecture and profile.
+    pub needs: BTreeSet<PackageName>,
+    /// The names that the binary packages provide besides their own.
+    pub provides: BTreeSet<PackageName>,
 }
 
 impl Declaration {
@@ -25,7 +30,19 @@ impl Declaration {
             architectures: vec![ArchitecturePattern(Architecture::all())],
             package_type: PackageType::Deb,
         };
-        Self { source, binaries: vec![binary] }
+        Self { source, binaries: vec![binary], needs: BTreeSet::new(), provides: BTreeSet::new() }
+    }
+
+    /// Returns the names by which other packages may depend on what it makes.
+    #[must_use]
+    pub fn builds(&self) -> BTreeSet<PackageName> {
+        self.binaries.iter().map(|it| &it.package).chain(&self.provides).cloned().collect()
+    }
+
+    /// Returns whether any binary package is declared for an architecture, which may be `all`.
+    #[must_use]
+    pub fn is_for(&self, architecture: &Architecture) -> bool {
+        self.binaries.iter().any(|it| it.is_for(architecture))
     }
 
     /// Returns the paragraphs of a binary package; more than one is unusual, and each of them counts.

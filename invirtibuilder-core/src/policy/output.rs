@@ -36,6 +36,8 @@ pub struct BuiltBinary<'a> {
     pub is_essential: bool,
     /// The architecture that it was built for.
     pub target: &'a Architecture,
+    /// Whether that run was to make the packages for all architectures.
+    pub with_all: bool,
 }
 
 /// Everything that the judgement of a build depends on.
@@ -165,6 +167,16 @@ pub enum OutputViolation {
         file: FileName,
         /// Its architecture.
         architecture: Architecture,
+        /// The architecture of the run.
+        target: Architecture,
+    },
+    /// The package is for all architectures, and another run makes those.
+    #[error(
+        "{file} is for all architectures, but was built for {target}, where only its own packages are asked for (binary-arch); do not build it there"
+    )]
+    OtherRun {
+        /// The file.
+        file: FileName,
         /// The architecture of the run.
         target: Architecture,
     },
@@ -364,17 +376,19 @@ fn check_declared(facts: &OutputFacts<'_>, binary: &BuiltBinary<'_>, broken: &mu
 fn check_pocket(facts: &OutputFacts<'_>, binary: &BuiltBinary<'_>, broken: &mut Vec<OutputViolation>) {
     let (file, pocket) = (binary.file.clone(), facts.pocket.name.clone());
     let architecture = binary.architecture.clone();
-    if architecture != Architecture::all() {
-        if !facts.pocket.architectures.contains(&architecture) {
-            broken.push(OutputViolation::NotInPocket {
-                file: file.clone(),
-                architecture,
-                pocket: pocket.clone(),
-            });
-        } else if architecture != *binary.target {
-            let target = binary.target.clone();
-            broken.push(OutputViolation::OtherTarget { file: file.clone(), architecture, target });
+    if architecture == Architecture::all() {
+        if !binary.with_all {
+            broken.push(OutputViolation::OtherRun { file: file.clone(), target: binary.target.clone() });
         }
+    } else if !facts.pocket.all_architectures().any(|it| *it == architecture) {
+        broken.push(OutputViolation::NotInPocket {
+            file: file.clone(),
+            architecture,
+            pocket: pocket.clone(),
+        });
+    } else if architecture != *binary.target {
+        let target = binary.target.clone();
+        broken.push(OutputViolation::OtherTarget { file: file.clone(), architecture, target });
     }
     if binary.is_essential && !facts.pocket.policy.may_replace.contains(binary.package) {
         broken.push(OutputViolation::Essential {
@@ -394,7 +408,7 @@ fn check_pocket(facts: &OutputFacts<'_>, binary: &BuiltBinary<'_>, broken: &mut 
     }
 }
 
-/// One package of a name and an architecture. A package for `all` may come from several runs, if they agree.
+/// One package of a name and an architecture.
 fn check_twice(binaries: &[BuiltBinary<'_>], broken: &mut Vec<OutputViolation>) {
     let mut first: BTreeMap<(&PackageName, &Architecture), &BuiltBinary<'_>> = BTreeMap::new();
     for binary in binaries {

@@ -2,8 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use super::{Access, BinaryVersions, CommitState, Facts, PocketSpec, Rejection, Relation, Trust, Violation};
-use crate::names::{Architecture, CommitId, PackageName, PocketName, Version};
+use super::{
+    Access, BinaryVersions, CommitState, Facts, Held, PocketSpec, Rejection, Relation, Trust, Versions,
+    Violation,
+};
+use crate::names::{Architecture, CommitId, PackageName, PocketName, Snapshot, Version};
 
 /// What policy decides about a request that breaks no rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,7 +20,7 @@ pub enum Verdict {
         /// The pocket to copy from.
         from: PocketName,
     },
-    /// Build it.
+    /// Build it: the version in the changelog, or a try of it.
     Build(Version),
 }
 
@@ -31,8 +34,10 @@ pub fn validate(facts: &Facts<'_>) -> Result<Verdict, Rejection> {
     check_access(facts, &mut broken);
     check_commit(facts, &mut broken);
     let version = check_sources(facts, &mut broken);
+    check_something_is_built(facts, &mut broken);
     check_base_is_kept(facts, &mut broken);
     if let Some(version) = version {
+        check_try_has_room(facts, version, &mut broken);
         check_version_is_free(facts, version, &mut broken);
         check_goes_forward(facts, version, &mut broken);
     }
@@ -98,6 +103,30 @@ fn check_sources<'a>(facts: &Facts<'a>, broken: &mut Vec<Violation>) -> Option<&
     }
 }
 
+/// The commit declares a package for one of the architectures that the pocket waits for.
+fn check_something_is_built(facts: &Facts<'_>, broken: &mut Vec<Violation>) {
+    let Some(Ok(declared)) = &facts.survey.control else { return };
+    let (all, architectures) = (Architecture::all(), &facts.pocket.architectures);
+    // A pocket without architectures is one of a test.
+    let is_built = std::iter::once(&all).chain(architectures).any(|it| declared.is_for(it));
+    if is_built || architectures.is_empty() {
+        return;
+    }
+    let names: BTreeSet<String> =
+        declared.binaries.iter().flat_map(|it| &it.architectures).map(ToString::to_string).collect();
+    let names: Vec<String> = names.into_iter().collect();
+    let declared = if names.is_empty() {
+        "no binary package".to_owned()
+    } else {
+        format!("packages for {} only", names.join(", "))
+    };
+    broken.push(Violation::NothingToBuild {
+        declared,
+        pocket: facts.pocket.name.clone(),
+        architectures: architectures.iter().map(Architecture::as_str).collect::<Vec<_>>().join(", "),
+    });
+}
+
 /// The output gate, as far as `debian/control` foretells it: nothing replaces a package of the base that the pocket
 /// does not name. For a copy this is the only look: what one pocket may replace, another may not.
 fn check_base_is_kept(facts: &Facts<'_>, broken: &mut Vec<Violation>) {
@@ -106,7 +135,7 @@ fn check_base_is_kept(facts: &Facts<'_>, broken: &mut Vec<Violation>) {
     let named = facts.pockets.values().flat_map(|it| &it.policy.may_replace);
     let protected: BTreeSet<&PackageName> = facts.protected.iter().chain(named).collect();
     let is_for_pocket = |it: &&super::DeclaredBinary| {
-        it.is_for(&Architecture::all()) || facts.pocket.architectures.iter().any(|of| it.is_for(of))
+        it.is_for(&Architecture::all()) || facts.pocket.all_architectures().any(|of| it.is_for(of))
     };
     let made = declared.binaries.iter().filter(is_for_pocket).map(|it| &it.package);
     let made: BTreeSet<&PackageName> = made.collect();
@@ -118,6 +147,20 @@ fn check_base_is_kept(facts: &Facts<'_>, broken: &mut Vec<Violation>) {
                 pocket: facts.pocket.name.clone(),
             });
         }
+    }
+}
+
+/// A try's version is longer than the declared one.
+fn check_try_has_room(facts: &Facts<'_>, version: &Version, broken: &mut Vec<Violation>) {
+    if facts.pocket.policy.versions == Versions::Snapshot && !Snapshot::fits(version, &facts.pocket.name) {
+        broken.push(Violation::BadFile {
+            file: "debian/changelog",
+            commit: facts.commit.clone(),
+            problem: format!(
+                "its version is too long for what snapshot_versions of {} adds to it; shorten it",
+                facts.pocket.name
+            ),
+        });
     }
 }
 
@@ -151,7 +194,12 @@ fn check_version_is_free(facts: &Facts<'_>, version: &Version, broken: &mut Vec<
 /// The pockets that have the version from another commit, by their branch or by what their suite serves.
 fn taken_by<'a>(facts: &Facts<'a>, version: &Version) -> Vec<(&'a PocketName, &'a CommitId)> {
     let commit = facts.commit;
-    let branches = facts.survey.heads.iter().filter(|(_, head)| head.version.as_ref() == Some(version));
+    // What a branch's changelog declares is not what was published of it where each try has a version of its own.
+    let is_declared =
+        |name: &PocketName| facts.pockets.get(name).is_none_or(|it| it.policy.versions == Versions::Declared);
+    let branches = facts.survey.heads.iter();
+    let branches =
+        branches.filter(|(name, head)| is_declared(name) && head.version.as_ref() == Some(version));
     let mut taken: Vec<_> =
         branches.map(|(name, head)| (name, &head.commit)).filter(|it| it.1 != commit).collect();
     for (name, held) in facts.held.iter().filter(|(_, held)| held.version == *version) {
@@ -219,11 +267,29 @@ fn decide(facts: &Facts<'_>, version: &Version) -> Verdict {
         target.policy.binary_versions == BinaryVersions::Any
             || it.policy.binary_versions == BinaryVersions::Same
     };
-    let may_give = |(name, it): &(&PocketName, &PocketSpec)| {
-        **name != target.name && target.policy.copy_from.allows(name) && serves_this(name) && is_as_strict(it)
+    // What was built for fewer architectures than the target waits for is built again. Optional ones may come later.
+    let declared = facts.survey.control.as_ref().and_then(|it| it.as_ref().ok());
+    let has_all = |it: &PocketSpec| {
+        let is_made = |of: &&Architecture| declared.is_none_or(|it| it.is_for(of));
+        target.architectures.iter().filter(is_made).all(|of| it.architectures.contains(of))
     };
-    match facts.pockets.iter().find(may_give) {
-        Some((from, _)) => Verdict::Copy { version: version.clone(), from: from.clone() },
+    let may_give = |(name, it): &(&PocketName, &PocketSpec)| {
+        **name != target.name
+            && target.policy.copy_from.allows(name)
+            && serves_this(name)
+            && is_as_strict(it)
+            && has_all(it)
+    };
+    if let Some((from, _)) = facts.pockets.iter().find(may_give) {
+        return Verdict::Copy { version: version.clone(), from: from.clone() };
+    }
+    // What was released since takes the place of a try of it; nothing else does.
+    let served = facts.held.get(&target.name).filter(|_| head_is_here);
+    let is_try = |it: &&Held| {
+        it.commit.as_ref() == Some(facts.commit) && Snapshot::is_of(&it.version, version, facts.commit)
+    };
+    match served.filter(|it| target.policy.versions == Versions::Snapshot && is_try(it)) {
+        Some(held) => Verdict::Current(held.version.clone()),
         None => Verdict::Build(version.clone()),
     }
 }

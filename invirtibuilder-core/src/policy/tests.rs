@@ -31,6 +31,7 @@ fn spec(name: &str, policy: Policy) -> (PocketName, PocketSpec) {
         architectures: vec!["amd64".parse().unwrap()],
         base: "bookworm".parse().unwrap(),
         policy,
+        building: Building::default(),
     };
     (pocket(name), spec)
 }
@@ -366,4 +367,53 @@ fn what_was_imported_is_followed_by_a_greater_version_only() {
 #[test]
 fn what_was_imported_is_never_copied() {
     assert!(imported("prod", "staging", "1.0").builds());
+}
+
+/// The version of a try of hello 1.0 from the commit `new`, or from another one.
+fn tried(commit: &str) -> String {
+    format!("1.0~dev20261123T101500.g{}", &commit_id(commit).as_str()[..7])
+}
+
+fn tries(target: &'static str) -> Case {
+    let mut case = case(target);
+    let policy = Policy { allow_backtracking: true, versions: Versions::Snapshot, ..Policy::default() };
+    case.pockets.insert(pocket("dev"), spec("dev", policy.clone()).1);
+    case.pockets.insert(pocket("lab"), spec("lab", policy).1);
+    case
+}
+
+#[test]
+fn a_try_reserves_no_version_and_is_copied_nowhere() {
+    let serves =
+        |target, commit: &str| tries(target).head("dev", commit, "1.0").held("dev", commit, &tried(commit));
+    assert!(serves("prod", "other").builds(), "its commit may be released, or another one");
+    assert!(
+        serves("prod", "new").builds() && serves("lab", "new").builds() && serves("lab", "other").builds()
+    );
+    assert!(serves("dev", "other").builds(), "the next try");
+    // What was released is taken.
+    assert!(tries("dev").serves("prod", "other", "1.0").refused(&["prod"]));
+    assert!(tries("dev").tagged("other").refused(&["tag"]));
+    assert!(tries("prod").serves("dev", "other", "1.0").refused(&["dev"]), "a release that was copied there");
+}
+
+#[test]
+fn a_commit_whose_try_is_served_is_current_until_it_is_released() {
+    let served = || tries("dev").head("dev", "new", "1.0").held("dev", "new", &tried("new"));
+    assert_eq!(served().judge(), Ok(Verdict::Current(version(&tried("new")))));
+    assert!(served().serves("prod", "new", "1.0").copies_from("prod"));
+    assert_eq!(tries("dev").serves("dev", "new", "1.0").judge(), Ok(Verdict::Current(version("1.0"))));
+    let elsewhere = tries("dev").head("dev", "other", "1.0").held("dev", "new", &tried("new"));
+    assert!(elsewhere.builds());
+    let mut off = served();
+    off.pockets.get_mut(&pocket("dev")).unwrap().policy.versions = Versions::Declared;
+    assert!(off.builds(), "the pocket wants the declared version now");
+}
+
+#[test]
+fn a_version_that_leaves_a_try_no_room_is_refused() {
+    let long = version(&"1".repeat(190));
+    let mut case = tries("dev");
+    case.survey.changelog = Some(Ok(("hello".parse().unwrap(), long)));
+    assert!(case.refused(&["too long for what snapshot_versions of dev adds"]), "{:?}", case.judge());
 }

@@ -136,6 +136,18 @@ pub enum Violation {
         /// The pocket.
         pocket: PocketName,
     },
+    /// The commit declares no package that the pocket is for.
+    #[error(
+        "debian/control declares {declared}, and {pocket} is built for {architectures}; add an architecture to build.pockets.{pocket}.architectures, or to a package there"
+    )]
+    NothingToBuild {
+        /// The architectures of the packages that are declared.
+        declared: String,
+        /// The pocket.
+        pocket: PocketName,
+        /// The architectures that it is built for.
+        architectures: String,
+    },
     /// The commit declares a package that every system has (the output gate).
     #[error(
         "debian/control declares {package}, a package of the base {base}, which nothing replaces by accident, not even its own source; if {pocket} shall replace it, add it to build.pockets.{pocket}.may_replace"

@@ -18,6 +18,7 @@
 //! `generations/` (the records of the generations; if one is lost, its generation cannot be returned to, and its files
 //! go later).
 
+mod adding;
 mod blocks;
 mod client;
 mod compression;
@@ -28,6 +29,7 @@ mod entries;
 mod generations;
 mod import;
 mod index;
+mod outside;
 mod pool;
 mod publishing;
 mod reading;
@@ -50,12 +52,12 @@ use std::time::Duration;
 
 use crate::durable::{self, DurableError};
 use crate::error::PublishError;
-use crate::names::{FileName, JobId, PackageName, Suite};
+use crate::names::{Architecture, FileName, JobId, PackageName, Suite};
 use crate::policy::Held;
 use crate::signer::{SignError, Signer};
 use crate::states::{BuildArtifacts, CopyPlan};
 
-use super::{Generation, Owners, Publisher};
+use super::{Generation, Owners, Publisher, ServedFile};
 use table::Table;
 use texts::Stores;
 
@@ -67,6 +69,9 @@ pub use import::{
     Added, GitFacts, Import, ImportError, Imported, LeftBehind, Leftovers, Mapping, Placing, Reason, Report,
     Run, Sourceless, Vouched,
 };
+pub(in crate::publisher) use index::Sum;
+pub(crate) use outside::Outside;
+pub(in crate::publisher) use release::{Listed, Release};
 pub use suite::{Descriptions, SuiteSpec, Upgrades};
 
 /// Where an archive is, and what it consists of.
@@ -174,8 +179,28 @@ impl Publisher for Archive {
         self.copy_held(plan)
     }
 
+    fn add(&self, artifacts: &BuildArtifacts) -> Result<Option<Generation>, PublishError> {
+        self.add_artifacts(artifacts)
+    }
+
+    fn source(&self, suite: &Suite, package: &PackageName, into: &Path) -> Result<PathBuf, PublishError> {
+        self.copy_source(suite, package, into)
+    }
+
+    fn architectures(
+        &self,
+        suite: &Suite,
+        package: &PackageName,
+    ) -> Result<BTreeSet<Architecture>, PublishError> {
+        Ok(self.read_architectures(suite, package)?)
+    }
+
     fn generation(&self, suite: &Suite) -> Result<Option<Generation>, PublishError> {
         Ok(self.served_generation(suite)?)
+    }
+
+    fn in_release(&self, suite: &Suite, generation: Generation) -> Result<Option<String>, PublishError> {
+        Ok(self.sum_of_in_release(suite, generation)?)
     }
 
     fn contents_at(&self, suite: &Suite, generation: Generation) -> Result<Vec<Held>, PublishError> {
@@ -198,6 +223,14 @@ impl Publisher for Archive {
 
     fn contents(&self, suite: &Suite) -> Result<Vec<Held>, PublishError> {
         Ok(self.read_contents(suite)?)
+    }
+
+    fn files(&self, suite: &Suite, package: &PackageName) -> Result<Vec<ServedFile>, PublishError> {
+        Ok(self.read_files(suite, package)?)
+    }
+
+    fn paragraphs(&self, suite: &Suite, architecture: &Architecture) -> Result<Vec<String>, PublishError> {
+        Ok(self.read_paragraphs(suite, architecture)?)
     }
 
     fn owners(&self, suite: &Suite, binaries: &BTreeSet<PackageName>) -> Result<Owners, PublishError> {

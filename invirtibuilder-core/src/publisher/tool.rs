@@ -54,10 +54,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::archive::{SignedBy, SuiteSpec, sources_of};
-use super::{Generation, Owners, Publisher};
+use super::{Generation, Owners, Publisher, ServedFile};
 use crate::durable::{self, DurableError, Lock};
 use crate::error::{PublishError, VerifyError};
-use crate::names::{FileName, PackageName, Suite};
+use crate::names::{Architecture, FileName, PackageName, Suite};
 use crate::policy::Held;
 use crate::process::{Command, Limits, ProcessError};
 use crate::signer::{GpgOnDemand, SignError, Signer, SigningKey};
@@ -193,6 +193,17 @@ impl Publisher for ToolPublisher {
 
     fn contents(&self, suite: &Suite) -> Result<Vec<Held>, PublishError> {
         Ok(self.read(suite, served::Served::contents)?.unwrap_or_default())
+    }
+
+    fn files(&self, suite: &Suite, package: &PackageName) -> Result<Vec<ServedFile>, PublishError> {
+        let files = self.read(suite, |it| it.files_of(package, |_| true))?.unwrap_or_default();
+        let directory = self.spec.directory.join(suite.as_str());
+        let served = |it: served::PoolFile| ServedFile { path: directory.join(&it.path), sha256: it.sha256 };
+        Ok(files.into_iter().map(served).collect())
+    }
+
+    fn paragraphs(&self, suite: &Suite, architecture: &Architecture) -> Result<Vec<String>, PublishError> {
+        Ok(self.read(suite, |it| it.texts(architecture))?.unwrap_or_default())
     }
 
     fn owners(&self, suite: &Suite, binaries: &BTreeSet<PackageName>) -> Result<Owners, PublishError> {

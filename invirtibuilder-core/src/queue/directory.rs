@@ -6,6 +6,7 @@
 //! <queue>/running/<id>/…            started, stage, checkpoint, cancel, workspace/
 //! <queue>/ended/2026-11/<id>        the record of a job that ended, by the month of its submission
 //! <queue>/locks/<package>           locked (flock(2)) by the worker that has a job of the package
+//! <queue>/locks/<package>:arm64     the same for one that adds an optional architecture
 //! <queue>/.lock, <queue>/.index/    who changes the places of jobs; which ids were given
 //! ```
 //!
@@ -37,8 +38,8 @@ use self::wake::Identity;
 use super::{Cancellation, Claim, Queue, Submission};
 use crate::durable::{self, Lock};
 use crate::error::QueueError;
-use crate::job::{Ended, Job, JobState, Outcome, Request};
-use crate::names::{JobId, PackageName, Principal};
+use crate::job::{Ended, Job, JobState, Lane, Outcome, Relations, Request};
+use crate::names::{JobId, Principal};
 use crate::stop::Stop;
 
 /// How old an unfinished file is before it is taken for one that a dead process left. A living process that is
@@ -100,8 +101,8 @@ impl fmt::Debug for Shared {
 }
 
 impl Queue for DirectoryQueue {
-    fn submit(&self, request: Request) -> Result<Submission, QueueError> {
-        self.0.submit(request)
+    fn submit(&self, request: Request, relations: &Relations) -> Result<Submission, QueueError> {
+        self.0.submit(request, relations)
     }
 
     fn claim(&self) -> Result<Option<Box<dyn Claim>>, QueueError> {
@@ -208,31 +209,36 @@ impl Shared {
     fn pending(&self) -> Result<Vec<JobState>, QueueError> {
         let snapshot = self.snapshot()?;
         let mut states = Vec::new();
-        let mut before: HashMap<&PackageName, &JobId> = HashMap::new();
+        let mut before: HashMap<Lane<'_>, &JobId> = HashMap::new();
         for job in snapshot.running.values().filter(|it| !self.layout.has_ended(&it.id)) {
-            before.insert(&job.request.package, &job.id);
+            before.insert(job.request.lane(), &job.id);
             states.push(JobState::Running {
                 job: Job::clone(job),
                 started: self.layout.read_started(&job.id).unwrap_or_else(&self.clock),
                 stage: self.layout.read_stage(&job.id),
-                alive: self.is_held(&job.request.package)?,
+                alive: self.is_held(job.request.lane())?,
                 checkpoint: self.layout.read_checkpoint(&job.id).unwrap_or_default(),
             });
         }
         for job in snapshot.waiting().filter(|it| !self.layout.has_ended(&it.id)) {
-            let behind = before.insert(&job.request.package, &job.id).cloned();
-            states.push(JobState::Waiting { job: Job::clone(job), behind });
+            // What adds an architecture waits for what was to be published before it, too.
+            let publication = before.get(&(&job.request.package, None)).copied();
+            let publication = publication.filter(|it| job.request.adds.is_some() && **it < job.id);
+            let behind = before.insert(job.request.lane(), &job.id).or(publication).cloned();
+            let waits_for = snapshot.pending_before(job).filter(|it| !self.layout.has_ended(it));
+            let waits_for = waits_for.cloned().collect();
+            states.push(JobState::Waiting { job: Job::clone(job), behind, waits_for });
         }
         states.sort_by(|a, b| a.job().id.cmp(&b.job().id));
         Ok(states)
     }
 
-    /// Returns whether a living worker has a job of the package.
-    fn is_held(&self, package: &PackageName) -> Result<bool, QueueError> {
+    /// Returns whether a living worker has a job of the lane.
+    fn is_held(&self, lane: Lane<'_>) -> Result<bool, QueueError> {
         const ACTION: &str = "see who is alive";
         // Claims take the package's lock under this one, so that they never find it taken by this look.
         let _lock = Lock::wait(&self.layout.lock()).map_err(failed(ACTION))?;
-        let lock = Lock::try_now(&self.layout.package_lock(package)).map_err(failed(ACTION))?;
+        let lock = Lock::try_now(&self.layout.lane_lock(lane)).map_err(failed(ACTION))?;
         Ok(lock.is_none())
     }
 

@@ -9,8 +9,28 @@ use super::{Repositories, RepositoryError, Result};
 use crate::durable::{self, Lock};
 use crate::names::PackageName;
 
-/// The configuration of every repository. Git reads it; this program reads only its format.
-const CONFIG: &str = "\
+/// How many bytes one push may have unless somebody says otherwise: 2 GiB.
+pub const MAX_PUSH: u64 = 2 << 30;
+
+/// The settings of every repository that protect it, or what is built from it.
+pub(super) fn settings(max_push: u64) -> [(&'static str, String); 8] {
+    let text = |text: &str| text.to_owned();
+    [
+        ("core.fsync", text("all")),
+        ("core.usereplacerefs", text("false")),
+        ("receive.fsckobjects", text("true")),
+        ("receive.maxinputsize", max_push.to_string()),
+        ("http.receivepack", text("false")),
+        ("transfer.fsckobjects", text("true")),
+        ("fetch.fsckobjects", text("true")),
+        ("protocol.ext.allow", text("never")),
+    ]
+}
+
+/// Returns the configuration of a new repository. Git reads it; this program reads only its format.
+fn config(max_push: u64) -> String {
+    format!(
+        "\
 [core]
 \trepositoryformatversion = 0
 \tfilemode = true
@@ -21,14 +41,24 @@ const CONFIG: &str = "\
 \tfsckObjects = true
 \tdenyDeletes = false
 \tdenyNonFastForwards = false
-\tmaxInputSize = 2g
+\tmaxInputSize = {max_push}
+[http]
+\treceivepack = false
 [transfer]
 \tfsckObjects = true
 [fetch]
 \tfsckObjects = true
 [protocol \"ext\"]
 \tallow = never
-";
+"
+    )
+}
+
+/// The hook that sees what a push through a door does to refs in the end, whatever names it used for them.
+const TRANSACTION: &str = "reference-transaction";
+
+/// The hooks of a repository.
+pub(super) const HOOKS: [&str; 3] = ["update", "pre-receive", TRANSACTION];
 
 /// What the hooks of a repository call.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,7 +73,14 @@ impl Hooks {
     /// Returns the script of a hook.
     pub(super) fn script(&self, hook: &str) -> Vec<u8> {
         let mut script =
-            b"#!/bin/sh\n# Pocket branches and version tags are moved by publications only.\nexec ".to_vec();
+            b"#!/bin/sh\n# Pocket branches and version tags are moved by publications only.\n".to_vec();
+        if hook == TRANSACTION {
+            // Git asks it thrice for every change of a ref, also for one that an administrator makes in the repository.
+            script.extend(
+                b"if [ \"$1\" != prepared ] || [ -z \"$INVIRTIBUILDER_PRINCIPAL\" ]; then exit 0; fi\n",
+            );
+        }
+        script.extend(b"exec ");
         script.extend(quoted(&self.program));
         script.extend(b" --config ");
         script.extend(quoted(&self.config));
@@ -89,7 +126,7 @@ impl Repositories {
         // Whoever holds the lock is alone: what is there was left by a process that died.
         let staged = self.directory().join(format!(".{package}.new"));
         durable::remove_directory(&staged)?;
-        let filled = write_skeleton(&staged, Some(hooks)).and_then(|()| fill(&staged));
+        let filled = write_skeleton(&staged, Some(hooks), self.max_push()).and_then(|()| fill(&staged));
         let renamed = filled.and_then(|it| durable::rename(&staged, &path).map(|()| it).map_err(Into::into));
         if renamed.is_err() {
             durable::remove_directory(&staged)?;
@@ -99,13 +136,13 @@ impl Repositories {
 }
 
 /// Writes the files of an empty bare repository.
-pub(crate) fn write_skeleton(path: &Path, hooks: Option<&Hooks>) -> Result<()> {
+pub(crate) fn write_skeleton(path: &Path, hooks: Option<&Hooks>, max_push: u64) -> Result<()> {
     for directory in ["objects/info", "objects/pack", "refs/heads", "refs/tags", "info", "hooks"] {
         durable::create_directory(&path.join(directory))?;
     }
-    durable::write(&path.join("config"), CONFIG.as_bytes())?;
+    durable::write(&path.join("config"), config(max_push).as_bytes())?;
     durable::write(&path.join("HEAD"), b"ref: refs/heads/main\n")?;
-    for hook in ["update", "pre-receive"] {
+    for hook in HOOKS {
         if let Some(hooks) = hooks {
             let file = path.join("hooks").join(hook);
             durable::write_with_mode(&file, &hooks.script(hook), 0o755)?;

@@ -11,7 +11,7 @@ use gix::ObjectId;
 use super::push_policy::{PushPolicy, Update};
 use super::{Hooks, Repositories, Repository, RepositoryError, Result};
 use crate::durable;
-use crate::names::PackageName;
+use crate::names::{CommitId, PackageName};
 use crate::process::{Command, Limits};
 
 /// Where refs are fetched to before they get their names.
@@ -28,6 +28,8 @@ pub struct Imported {
     pub renamed: Vec<(String, String, String)>,
     /// The refs that were left out, and why.
     pub left_out: Vec<(String, String)>,
+    /// The branch and the commit that a source package became; `None` if a repository was imported.
+    pub source: Option<(String, CommitId)>,
 }
 
 impl Repositories {
@@ -104,11 +106,22 @@ fn name_arrivals(path: &Path, policy: &PushPolicy) -> Result<Imported> {
     let text: String = std::iter::once("# pack-refs with: sorted \n".to_owned()).chain(lines).collect();
     durable::write(&path.join("packed-refs"), text.as_bytes())?;
     durable::remove_directory(&path.join(ARRIVALS))?;
+    if let Some(head) = head(&refs) {
+        durable::write(&path.join("HEAD"), format!("ref: {head}\n").as_bytes())?;
+    }
     Ok(imported)
 }
 
+/// Returns the branch that a clone is to check out: the usual one, or the only one.
+fn head(refs: &[(String, ObjectId)]) -> Option<&str> {
+    const USUAL: [&str; 3] = ["refs/heads/main", "refs/heads/master", "refs/heads/debian/latest"];
+    let branches = || refs.iter().map(|it| it.0.as_str()).filter(|it| it.starts_with("refs/heads/"));
+    let usual = USUAL.into_iter().find(|it| branches().any(|branch| branch == *it));
+    usual.or_else(|| branches().next().filter(|_| branches().count() == 1))
+}
+
 /// Returns `None` if a ref may keep its name, or the name that it gets and why, or why it gets none.
-fn allowed_name(
+pub(super) fn allowed_name(
     policy: &PushPolicy,
     name: &str,
     id: ObjectId,

@@ -148,9 +148,14 @@ impl Repository {
 
     /// Writes an object, unless it is there and whole. It is synced before it is visible.
     pub(crate) fn write(&self, object: &dyn WriteTo) -> Result<ObjectId> {
+        self.write_bytes(object.kind(), &self.bytes_of(object)?)
+    }
+
+    /// Returns the bytes that an object will have.
+    pub(crate) fn bytes_of(&self, object: &dyn WriteTo) -> Result<Vec<u8>> {
         let mut data = Vec::new();
         object.write_to(&mut data).map_err(self.unreadable("compose an object of"))?;
-        self.write_bytes(object.kind(), &data)
+        Ok(data)
     }
 
     /// As [`Repository::write`], for an object that is bytes already.

@@ -153,6 +153,16 @@ impl PushPolicy {
     }
 
     fn judge_tag(&self, name: &str) -> Verdict {
+        for (branch, pocket) in &self.branches {
+            if looks_like(name, branch.as_str()) {
+                return refuse(
+                    format!(
+                        "git would take it for {branch}, the branch of the pocket {pocket} (gitrevisions(7))"
+                    ),
+                    "use another name",
+                );
+            }
+        }
         let Some(version) = TagName::found(name).version(&self.tag_prefix) else { return Ok(()) };
         refuse(
             format!("it is the tag of the version {version}, which only its publication makes"),
@@ -178,10 +188,25 @@ fn judge_word(name: &str) -> Verdict {
     if name.starts_with("refs/") || name == "refs" {
         return refuse("it begins with refs/ twice", "push to the name without the second refs/");
     }
+    if ["heads/", "tags/", "remotes/"].iter().any(|it| name.starts_with(it)) {
+        return refuse("it could be mistaken for a name that is written without its refs/", RENAME);
+    }
+    if let Some(c) = name.chars().find(|c| "$`;&|<>()'\"!{}".contains(*c)) {
+        return refuse(format!("it has {c} in it, which a shell would obey"), RENAME);
+    }
+    if name.chars().any(is_invisible) {
+        return refuse("it has characters in it that nobody sees, or that turn the others around", RENAME);
+    }
     if name.split('/').any(|it| it.eq_ignore_ascii_case("HEAD") || it == "@") {
         return refuse("HEAD and @ mean something else to git", RENAME);
     }
     Ok(())
+}
+
+/// Returns whether a character has no form of its own, but changes how others look (UAX #9, and General Category Cf).
+fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+        || matches!(c, '\u{e0000}'..='\u{e007f}')
 }
 
 /// Returns whether a name could be read as another: alike but for the case, or for letters outside of ASCII, each

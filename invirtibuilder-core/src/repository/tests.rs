@@ -4,7 +4,7 @@ use gix::ObjectId;
 
 use super::push_policy::{PushPolicy, Update};
 use crate::names::{PocketName, Version};
-use crate::policy::{PocketSpec, Policy};
+use crate::policy::{Building, PocketSpec, Policy};
 
 fn policy(prefix: &str) -> PushPolicy {
     let pocket = |(name, branch): (&str, &str)| PocketSpec {
@@ -15,6 +15,7 @@ fn policy(prefix: &str) -> PushPolicy {
         architectures: Vec::new(),
         base: "bookworm".parse().unwrap(),
         policy: Policy::default(),
+        building: Building::default(),
     };
     let pockets = [("prod", "prod"), ("dev", "dev"), ("lts", "release/lts")].map(pocket);
     let pockets: BTreeMap<PocketName, PocketSpec> =
@@ -42,7 +43,6 @@ fn ordinary_branches_and_tags_are_let_through() {
         "refs/tags/v1.0",
         "refs/tags/debian/1.0-1",
         "refs/tags/imported/1.0",
-        "refs/tags/prod",
         "refs/heads/1234567",
     ] {
         assert_eq!(refusal(&policy, name.as_bytes()), None, "{name}");
@@ -50,7 +50,7 @@ fn ordinary_branches_and_tags_are_let_through() {
 }
 
 #[test]
-fn pocket_branches_and_what_git_could_not_have_beside_them_are_refused() {
+fn pocket_branches_and_what_could_not_be_beside_them_or_be_mistaken_are_refused() {
     let policy = policy("");
     for (name, word) in [
         ("refs/heads/prod", "pocket prod moves only when"),
@@ -58,6 +58,11 @@ fn pocket_branches_and_what_git_could_not_have_beside_them_are_refused() {
         ("refs/heads/prod/x", "beside prod"),
         ("refs/heads/release", "beside release/lts"),
         ("refs/heads/release/lts/x", "beside"),
+        ("refs/tags/prod", "git would take it for prod"),
+        ("refs/tags/Prod", "git would take it for prod"),
+        ("refs/heads/heads/x", "without its refs/"),
+        ("refs/heads/a$(id)", "which a shell would obey"),
+        ("refs/heads/a\u{202e}b", "nobody sees"),
     ] {
         let text = refusal(&policy, name.as_bytes()).unwrap();
         assert!(text.contains(word), "{text}");

@@ -16,7 +16,7 @@ use super::{Fingerprint, SignError, Signed, Signer, Signing, SigningKey, armor};
 use crate::durable;
 use crate::process::{Command, Limits, ProcessError};
 use beginning::Begun;
-use memory::MemoryFile;
+pub(crate) use memory::MemoryFile;
 
 pub use listing::KeyFacts;
 use listing::Listing;
@@ -149,6 +149,10 @@ impl Signer for GpgSigner {
         Begun::new(self)?.finish(release)
     }
 
+    fn sign_detached(&self, text: &str) -> Result<Vec<u8>, SignError> {
+        beginning::detached(self, text)
+    }
+
     fn begin(&self) -> Result<Box<dyn Signing>, SignError> {
         Ok(Box::new(Begun::new(self)?))
     }
@@ -203,6 +207,11 @@ fn gpg(home: &Path) -> Command {
 fn export(home: &Path, names: &[SigningKey]) -> Result<Vec<u8>, SignError> {
     let names = names.iter().map(|it| it.fingerprint.as_str());
     Ok(gpg(home).args(["--export-options", "export-minimal", "--export", "--"]).args(names).run()?)
+}
+
+/// Returns the public keys of a home, as a keyring.
+pub(crate) fn ring(home: &Path) -> Result<Vec<u8>, SignError> {
+    Ok(gpg(home).args(["--export-options", "export-minimal", "--export"]).run()?)
 }
 
 /// Asks for all secret keys, because a pattern that finds nothing hides the others.

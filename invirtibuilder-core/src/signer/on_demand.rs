@@ -49,6 +49,10 @@ impl Signer for GpgOnDemand {
         self.opened()?.sign(release)
     }
 
+    fn sign_detached(&self, text: &str) -> Result<Vec<u8>, SignError> {
+        self.opened()?.sign_detached(text)
+    }
+
     fn begin(&self) -> Result<Box<dyn Signing>, SignError> {
         self.opened()?.begin()
     }

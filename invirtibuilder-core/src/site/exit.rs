@@ -1,6 +1,7 @@
 //! The exit status of every frontend, in one place.
 
 use super::SiteError;
+use crate::builder::VisitError;
 use crate::error::{Disposition, PublishError, QueueError};
 use crate::job::{Outcome, Stage};
 use crate::policy::{Rejection, Violation};
@@ -42,7 +43,9 @@ impl Exit {
             | Outcome::Failed { stage: Stage::Validate | Stage::Export | Stage::Publish, .. } => {
                 Self::Rejected
             }
-            Outcome::Failed { .. } | Outcome::Cancelled { .. } => Self::BuildFailed,
+            Outcome::Failed { .. } | Outcome::Cancelled { .. } | Outcome::Superseded { .. } => {
+                Self::BuildFailed
+            }
         }
     }
 
@@ -51,7 +54,7 @@ impl Exit {
     pub fn of_error(error: &SiteError) -> Self {
         match error {
             SiteError::Rejected(rejection) => Self::of_rejection(rejection),
-            SiteError::Name(_) => Self::Usage,
+            SiteError::Name(_) | SiteError::Visit(VisitError::Unsupported(_)) => Self::Usage,
             SiteError::NotFound(_)
             | SiteError::Queue(QueueError::UnknownJob(_))
             | SiteError::Publish(PublishError::NotKept { .. }) => Self::NotFound,

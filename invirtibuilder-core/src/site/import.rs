@@ -7,8 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::{Site, SiteError};
+use crate::audit::{Entry, Happened};
 use crate::error::PocketError;
-use crate::names::{CommitId, PackageName, PocketName, Suite, Version};
+use crate::names::{CommitId, PackageName, PocketName, Principal, Suite, Version};
 use crate::pocket::Pocket;
 use crate::policy::CommitState;
 use crate::publisher::archive::{GitFacts, Import, Leftovers, Mapping, Placing, Report, Run, Sourceless};
@@ -30,6 +31,8 @@ pub struct ImportWords<'a> {
     pub leftovers: Leftovers,
     /// What becomes of binary packages without their source package.
     pub sourceless: Sourceless,
+    /// Who asks.
+    pub by: &'a Principal,
 }
 
 impl Site {
@@ -39,7 +42,7 @@ impl Site {
     /// # Errors
     /// The words are wrong, the tree cannot be read or is not signed, or the archive cannot be used.
     pub fn import(&self, words: ImportWords<'_>) -> Result<Report, SiteError> {
-        let ImportWords { tree, keyring, placing, run, leftovers, sourceless, .. } = words;
+        let ImportWords { tree, keyring, placing, run, leftovers, sourceless, by, .. } = words;
         let mut suites = Vec::new();
         for word in words.suites {
             let Some((from, pocket)) = word.split_once('=') else {
@@ -52,11 +55,22 @@ impl Site {
             suites.push(Mapping { from, pocket });
         }
         if run == Run::Import {
+            // A log that cannot be continued is noticed before anything is changed.
+            self.audit().head()?;
             self.pipeline.publisher.prepare()?;
         }
         let import = Import { tree, keyring, suites, placing, run, leftovers, sourceless };
         let facts = Facts { pockets: &self.pipeline.pockets, branches: RefCell::default() };
-        Ok(self.archive()?.import(&import, &facts)?)
+        let report = self.archive()?.import(&import, &facts)?;
+        for it in &report.suites {
+            if let Some(generation) = it.generation {
+                let (pocket, principal) = (Some(it.pocket.clone()), Some(by.clone()));
+                let entry = Entry { pocket, principal, ..Entry::new(Happened::Imported) };
+                let entry = entry.with("tree", tree.display()).with("suite", &it.from);
+                self.record(entry.with("packages", it.added.len()).with("generation", generation))?;
+            }
+        }
+        Ok(report)
     }
 }
 

@@ -12,6 +12,7 @@ use crate::control::hex;
 use crate::durable::{self, DurableError};
 use crate::hooks::EventKind;
 use crate::names::{BaseName, NameError};
+use crate::policy::BuildBackend;
 use crate::signer::{GpgSigner, SignError};
 use sha2::{Digest, Sha256};
 
@@ -95,7 +96,12 @@ pub fn initialize(options: NewSiteOptions) -> Result<Made, InitError> {
         base_suites: Vec::new(),
         base: base.clone(),
         mirror: None,
-        tagger: Tagger { name: "Invirtibuilder".to_owned(), email: "invirtibuilder@localhost".to_owned() },
+        tagger: Tagger {
+            name: "Invirtibuilder".to_owned(),
+            email: "invirtibuilder@localhost".to_owned(),
+            key: None,
+        },
+        builder: BuildBackend::default(),
         key,
         builds: builds(&directory),
         builder_user: is_root().then(|| ACCOUNT.to_owned()),

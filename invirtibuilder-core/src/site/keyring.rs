@@ -11,6 +11,7 @@ use std::path::Path;
 use jiff::Timestamp;
 
 use super::{Site, SiteError, Submitted, Words, parts};
+use crate::audit::{Entry, Happened};
 use crate::error::StageError;
 use crate::job::Request;
 use crate::names::{CommitId, PackageName, PocketName, Principal, Version};
@@ -112,6 +113,9 @@ impl Site {
         let mut broken = Vec::new();
         for pocket in pockets {
             if let Access::Denied(reason) = self.pipeline.gate.admits(pocket, by) {
+                let (of, principal) = (Some(pocket.clone()), Some(by.clone()));
+                let entry = Entry { pocket: of, principal, ..Entry::new(Happened::Denied) };
+                self.record(entry.with("action", "keyring").with("reasons", &reason))?;
                 let (principal, pocket) = (by.clone(), pocket.clone());
                 broken.push(Violation::NotPermitted { principal, pocket, reason });
             }
@@ -137,7 +141,8 @@ impl Site {
         };
         for pocket in pockets {
             let (package, commit) = (package.clone(), commit.clone());
-            let request = Request { pocket: pocket.clone(), package, commit, principal: by.clone() };
+            let request =
+                Request { pocket: pocket.clone(), package, commit, principal: by.clone(), adds: None };
             if let Err(StageError::Rejected(_)) = self.pipeline.judge(&request) {
                 // The hooks hear of a refusal from the place that every refusal comes from.
                 submit(pocket)?;

@@ -9,7 +9,7 @@ use super::parts;
 use crate::config::Config;
 use crate::error::causes;
 use crate::finding::Finding;
-use crate::signer::{KeyFacts, Signer, day};
+use crate::signer::{GpgOnDemand, KeyFacts, Signer, day};
 
 /// How long before its end a key is spoken of: clients must have the next one before that.
 const SOON: SignedDuration = SignedDuration::from_hours(30 * 24);
@@ -19,6 +19,7 @@ pub(super) fn check(config: &Config) -> Vec<Finding> {
     let mut findings = exposed(config);
     findings.extend(private_home(&config.paths.gnupg));
     findings.extend(keys(config));
+    findings.extend(tag_key(config));
     findings
 }
 
@@ -36,16 +37,38 @@ fn keys(config: &Config) -> Vec<Finding> {
     };
     let opened = signer.opened().and_then(|it| it.sign("Suite: check\n").map(|_| it));
     match opened {
-        Ok(opened) => {
-            opened.keys().iter().map(|key| judge(key, &config.paths.gnupg, Timestamp::now())).collect()
-        }
+        Ok(opened) => opened
+            .keys()
+            .iter()
+            .map(|key| judge("archive key", key, &config.paths.gnupg, Timestamp::now()))
+            .collect(),
         Err(e) => refused(&e),
     }
 }
 
+/// Checks the key that signs tags. Signs something, to see that it works.
+fn tag_key(config: &Config) -> Option<Finding> {
+    let key = config.tagger.key.as_ref()?;
+    let home = &config.paths.gnupg;
+    let signer = GpgOnDemand::new(home, std::slice::from_ref(key));
+    let opened = signer.opened().and_then(|it| it.sign_detached("object check\n").map(|_| it));
+    Some(match opened {
+        Ok(opened) => match opened.keys().first() {
+            Some(key) => judge("tag key", key, home, Timestamp::now()),
+            None => Finding::ok("tag key", key.to_string()),
+        },
+        Err(e) => {
+            let remedy = format!(
+                "list the keys with `gpg --homedir {} --list-secret-keys`, and name one as build.tagger.key",
+                home.display()
+            );
+            Finding::error("tag key", causes(&e).join(": "), remedy)
+        }
+    })
+}
+
 /// Warns of a key that ends soon.
-fn judge(key: &KeyFacts, home: &Path, now: Timestamp) -> Finding {
-    let subject = "archive key";
+fn judge(subject: &str, key: &KeyFacts, home: &Path, now: Timestamp) -> Finding {
     let Some(expires) = key.expires else { return Finding::ok(subject, key.name.to_string()) };
     let text = format!("{} expires on {}", key.name, day(expires));
     if expires.duration_since(now) > SOON {
@@ -115,11 +138,12 @@ mod tests {
             expires: Some(now + SignedDuration::from_hours(24 * days)),
         };
         let home = Path::new("/home");
-        let late = judge(&key(29), home, now);
+        let judge = |key: &KeyFacts| super::judge("archive key", key, home, now);
+        let late = judge(&key(29));
         assert_eq!(late.level, Level::Warning);
         assert!(late.text.ends_with("expires on 2026-12-22"), "{late:?}");
         assert!(late.remedy.unwrap().contains("--quick-set-expire"));
-        assert_eq!(judge(&key(31), home, now).level, Level::Ok);
-        assert_eq!(judge(&KeyFacts { expires: None, ..key(1) }, home, now).level, Level::Ok);
+        assert_eq!(judge(&key(31)).level, Level::Ok);
+        assert_eq!(judge(&KeyFacts { expires: None, ..key(1) }).level, Level::Ok);
     }
 }

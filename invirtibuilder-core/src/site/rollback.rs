@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::{Site, SiteError};
+use crate::audit::{Entry, Happened};
 use crate::job::Publication;
 use crate::names::{CommitId, PocketName, Principal, Suite};
 use crate::pipeline::RollbackError;
@@ -85,7 +86,14 @@ impl Site {
         by: &Principal,
     ) -> Result<RolledBack, SiteError> {
         self.git.initialize()?;
-        Ok(self.pipeline.roll_back(&*self.queue, pocket, to, by)?)
+        match self.pipeline.roll_back(&*self.queue, pocket, to, by) {
+            Err(RollbackError::NotPermitted(reason)) => {
+                let (pocket, principal) = (Some(pocket.clone()), Some(by.clone()));
+                let entry = Entry { pocket, principal, ..Entry::new(Happened::Denied) };
+                Err(self.deny(entry.with("action", "rollback"), reason))
+            }
+            other => Ok(other?),
+        }
     }
 
     /// Completes the rollbacks that a process began that died, and returns their pockets.
@@ -95,7 +103,9 @@ impl Site {
 
     /// Removes from the archive what is not kept any longer, or only says what would go.
     pub fn expire(&self, is_trial: bool) -> Result<Expiry, SiteError> {
-        Ok(self.archive()?.expire(is_trial)?)
+        let mut expiry = self.archive()?.expire(is_trial)?;
+        expiry.files.extend(self.expire_provenances(is_trial)?);
+        Ok(expiry)
     }
 
     /// Signs again the suites whose `Valid-Until` comes near, or all of them, and returns which.

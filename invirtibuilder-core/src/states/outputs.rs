@@ -16,9 +16,21 @@ use crate::publisher::Owners;
 #[derive(Debug)]
 pub(crate) struct Outputs {
     source: SourcePackage,
-    /// The runs of the builder whose `.changes` could be read, with the architecture of each.
-    builds: Vec<(Architecture, Changes)>,
+    /// The runs of the builder whose `.changes` could be read, with the architecture of each, and whether it was to
+    /// make the packages for all architectures.
+    builds: Vec<(Architecture, bool, Changes)>,
     problems: Vec<OutputViolation>,
+}
+
+/// A run of the builder that succeeded: what it was for, and where it says what it left.
+#[derive(Clone, Debug)]
+pub(crate) struct Run {
+    /// The architecture.
+    pub(crate) architecture: Architecture,
+    /// Whether it was to make the packages for all architectures.
+    pub(crate) with_all: bool,
+    /// The `.changes` file.
+    pub(crate) changes: PathBuf,
 }
 
 /// What a build is judged by that is not in its files.
@@ -33,15 +45,14 @@ pub(crate) struct Circumstances<'a> {
 }
 
 impl Outputs {
-    /// Reads the `.changes` files, one for each architecture of the plan's pocket, and every file that they name.
+    /// Reads the `.changes` file of each run, and every file that it names.
     ///
     /// Of files that have more than `limit` bytes together, none is read. What is wrong is remembered for the
     /// judgement.
-    pub(crate) fn read(source: SourcePackage, changes: &[PathBuf], limit: u64) -> Self {
+    pub(crate) fn read(source: SourcePackage, runs: &[Run], limit: u64) -> Self {
         let (plan, mut builds, mut problems) = (source.plan(), Vec::new(), Vec::new());
         let mut bytes: u64 = 0;
-        let targets = plan.pocket().architectures.iter().cloned().map(Some).chain(std::iter::repeat(None));
-        for (path, target) in changes.iter().zip(targets) {
+        for Run { architecture, with_all, changes: path } in runs {
             let found = match Changes::inspect(path, limit.saturating_sub(bytes)) {
                 Ok(found) => found,
                 Err(e) => {
@@ -61,12 +72,12 @@ impl Outputs {
                     version: plan.version.clone(),
                 });
             }
-            builds.push((target.unwrap_or_else(Architecture::all), build));
+            builds.push((architecture.clone(), *with_all, build));
         }
         if bytes > limit {
             problems.push(OutputViolation::TooLarge { found: bytes, limit });
         }
-        if changes.is_empty() {
+        if runs.is_empty() {
             let problem = "no build of it has a .changes file".to_owned();
             problems.push(OutputViolation::Unfit { file: file_name(source.control().path()), problem });
         }
@@ -82,7 +93,9 @@ impl Outputs {
     pub(crate) fn binaries(&self) -> Vec<BuiltBinary<'_>> {
         self.builds
             .iter()
-            .flat_map(|(target, build)| build.binaries().iter().map(move |it| it.as_built(target)))
+            .flat_map(|(target, with_all, build)| {
+                build.binaries().iter().map(|it| it.as_built(target, *with_all))
+            })
             .collect()
     }
 
@@ -110,12 +123,12 @@ impl Outputs {
     }
 
     fn prove(self, broken: Vec<OutputViolation>) -> Result<BuildArtifacts, OutputRejection> {
-        let Self { source: SourcePackage { plan, control }, builds, mut problems } = self;
+        let Self { source: SourcePackage { plan, control, .. }, builds, mut problems } = self;
         problems.extend(broken);
         if let Some(rejection) = OutputRejection::of(problems) {
             return Err(rejection);
         }
-        Ok(BuildArtifacts { plan, source: control, builds: builds.into_iter().map(|it| it.1).collect() })
+        Ok(BuildArtifacts { plan, source: control, builds: builds.into_iter().map(|it| it.2).collect() })
     }
 }
 

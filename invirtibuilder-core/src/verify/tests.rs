@@ -72,6 +72,7 @@ fn every_way_to_differ_is_named() {
             &|git, _| {
                 git.untagged.insert(Untagged {
                     package: hello.clone(),
+                    version: version.clone(),
                     tag: "1.0".to_owned(),
                     commit: commit(),
                     found: "nothing".to_owned(),
@@ -94,4 +95,14 @@ fn a_difference_says_where_it_is_and_what_was_found() {
     let lines: Vec<_> =
         differences(&"prod".parse().unwrap(), &git, &served).iter().map(ToString::to_string).collect();
     assert_eq!(lines[0], "prod hello: the suite serves 1.0, but there is no branch");
+}
+
+#[test]
+fn a_try_of_the_version_at_the_branch_is_no_difference() {
+    let (git, mut served) = agreed();
+    let tried = |digits: &str| format!("1.0~dev20261123T101500.g{digits}").parse().unwrap();
+    served[0].version = tried(&commit().as_str()[..7]);
+    assert_eq!(found(&git, &served), []);
+    served[0].version = tried("0000000");
+    assert!(matches!(found(&git, &served)[..], [Kind::OtherVersion { .. }]), "a try of another commit");
 }

@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 use std::time::Instant;
 
 use super::*;
-use crate::job::{Job, Stage};
+use crate::job::{Job, Relations, Stage};
 use crate::memory::Lab;
 use crate::names::PackageName;
 use jiff::Timestamp;
@@ -63,7 +63,7 @@ fn fill(lab: &Lab) -> usize {
         for version in 0..4 {
             let version = format!("1.{version}").parse().unwrap();
             let commit = lab.commit(&package, &version, parent.as_ref());
-            lab.queue().submit(Lab::request("dev", &package, &commit)).unwrap();
+            lab.queue().submit(Lab::request("dev", &package, &commit), &Relations::default()).unwrap();
             parent = Some(commit);
             count += 1;
         }

@@ -15,7 +15,7 @@ use invirtibuilder_core::publisher::archive::Archive;
 use invirtibuilder_core::states::{BuildArtifacts, CopyPlan, SourcePackage};
 use invirtibuilder_tests::world::{WORLD, World};
 
-const USAGE: &str = "prepare | publish SUITE PACKAGE VERSION DIRECTORY | copy PACKAGE VERSION | churn";
+const USAGE: &str = "prepare | publish SUITE PACKAGE VERSION DIRECTORY | add PACKAGE VERSION DIRECTORY | copy PACKAGE VERSION | churn";
 
 fn main() -> Result<(), Box<dyn Error>> {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -28,6 +28,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         ["publish", suite, package, version, directory] => {
             let artifacts = built(&Sample::new(package, version, ""), &pocket(suite), Path::new(directory));
             archive.publish(&artifacts.map_err(PublishError::Backend)?).map(drop)
+        }
+        ["add", package, version, directory] => {
+            let artifacts = Sample::new(package, version, "").addition_in(Path::new(directory));
+            archive.add(&artifacts.map_err(PublishError::Backend)?).map(drop)
         }
         ["copy", package, version] => archive.copy(&copied(&Sample::new(package, version, ""))).map(drop),
         ["churn"] => churn(&world, &archive),

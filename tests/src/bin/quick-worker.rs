@@ -4,7 +4,8 @@
 //! builder of its own. Reads the site's configuration from `INVIRTIBUILDER_CONFIG`, and ends when the queue is empty.
 //!
 //! With `INVIRTIBUILDER_TEST_OUTPUT` it leaves what a hostile build would, and `INVIRTIBUILDER_TEST_LOG` in its log; its
-//! base has the packages that `INVIRTIBUILDER_TEST_BASE` names.
+//! base has the packages that `INVIRTIBUILDER_TEST_BASE` names. With `INVIRTIBUILDER_TEST_ARCHITECTURES` it makes the
+//! package for each architecture and not for all together.
 #![allow(clippy::disallowed_methods, reason = "a program reads its environment")]
 
 use std::collections::BTreeSet;
@@ -26,7 +27,7 @@ use invirtibuilder_core::stop::{Interrupt, Stop};
 use invirtibuilder_core::worker::Until;
 use invirtibuilder_tests::hostile;
 
-/// Makes one package for all architectures, with one file.
+/// Makes one package, with one file.
 #[derive(Debug)]
 struct QuickBuilder {
     /// What it leaves instead, as [`hostile::leave`] knows it.
@@ -35,6 +36,8 @@ struct QuickBuilder {
     log: Option<String>,
     /// The packages of its base.
     base: BTreeSet<PackageName>,
+    /// Whether it makes the package for the architecture that is built for.
+    is_for_each: bool,
 }
 
 impl QuickBuilder {
@@ -42,7 +45,8 @@ impl QuickBuilder {
         let variable = |name: &str| std::env::var(format!("INVIRTIBUILDER_TEST_{name}")).ok();
         let base = variable("BASE").unwrap_or_default();
         let base = base.split_whitespace().map(str::parse).collect::<Result<_, _>>()?;
-        Ok(Self { output: variable("OUTPUT"), log: variable("LOG"), base })
+        let is_for_each = variable("ARCHITECTURES").is_some();
+        Ok(Self { output: variable("OUTPUT"), log: variable("LOG"), base, is_for_each })
     }
 }
 
@@ -65,11 +69,9 @@ impl Builder for QuickBuilder {
             let left = hostile::leave(what, source, target.architecture.as_str(), into);
             return left.map_err(BuildError::Backend);
         }
-        let binary = Binary {
-            package: plan.package().clone(),
-            architecture: Architecture::all(),
-            content: format!("{} {}\n", plan.version(), plan.commit()),
-        };
+        let architecture = if self.is_for_each { target.architecture.clone() } else { Architecture::all() };
+        let content = format!("{} {}\n", plan.version(), plan.commit());
+        let binary = Binary { package: plan.package().clone(), architecture, content };
         write_build(into, plan.package(), plan.version(), &target.architecture, &[binary])
             .map_err(BuildError::Backend)
     }
@@ -100,7 +102,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let file = std::env::var_os("INVIRTIBUILDER_CONFIG").ok_or("INVIRTIBUILDER_CONFIG is not set")?;
     let config = Config::load(Path::new(&file), &Host::detect()?)?;
     let site = Site::open(config)?.with_builder(Box::new(QuickBuilder::new()?));
-    match site.worker(NonZeroUsize::MIN, &Nobody)?.run(Until::Empty, &Stop::new()?) {
+    let (worker, stop) = (site.worker(NonZeroUsize::MIN, &Nobody)?, Stop::new()?);
+    match site.while_telling(&stop, || worker.run(Until::Empty, &stop)) {
         Ok(worked) if worked.given_back == 0 => Ok(()),
         Ok(_) => Err("a job was given back".into()),
         Err(e) => Err(causes(&e).join(": ").into()),

@@ -40,8 +40,10 @@ pub(crate) struct Interrupted<'a> {
 
 /// Makes a world whose archive forgets everything at once, so that each publication removes files too.
 fn world() -> World {
-    World::keeping(Retention { generations: 1, time: Duration::ZERO, versions: 0 })
+    World::keeping(FORGETFUL)
 }
+
+const FORGETFUL: Retention = Retention { generations: 1, time: Duration::ZERO, versions: 0 };
 
 /// Gives both suites something to lose.
 fn fill(world: &World) {
@@ -63,6 +65,10 @@ impl<'a> Interrupted<'a> {
         hello("1.1").build(&unstable(), &built).unwrap();
         Sample::new("later", "1.0", "").build(&unstable(), &built).unwrap();
         let apt = world.apt("apt", &world.open_archive(), &suite.parse().unwrap(), &world.file_uri());
+        if words[0] == "add" {
+            apt.add_architecture("arm64");
+            hello("1.0").addition(&world.open_archive(), &built).unwrap();
+        }
         let saved = Saved::new(world);
         let mut new = Self {
             world,
@@ -86,7 +92,7 @@ impl<'a> Interrupted<'a> {
 
     fn change(&self) -> Command {
         let mut command = self.world.change(&self.words);
-        if self.words[0] == "publish" {
+        if ["publish", "add"].contains(&self.words[0]) {
             command.arg(&self.built);
         }
         command
@@ -130,7 +136,8 @@ impl<'a> Interrupted<'a> {
             let Some((name, version)) = field("Package:").zip(field("Version:")) else { continue };
             list.insert(format!("{name} {version} {}", field("SHA256:").unwrap()));
             sources.insert(field("Source:").unwrap_or(name).to_owned());
-            binaries.push(name.to_owned());
+            let is_foreign = field("Architecture:") == Some("arm64");
+            binaries.push(if is_foreign { format!("{name}:arm64") } else { name.to_owned() });
         }
         (list, binaries, sources)
     }
@@ -283,6 +290,12 @@ fn copy(world: &World) -> Interrupted<'_> {
     Interrupted::new(world, "stable", &["copy", "hello", "1.1"])
 }
 
+/// An architecture more of what `stable` serves.
+fn addition(world: &World) -> Interrupted<'_> {
+    fill(world);
+    Interrupted::new(world, "stable", &["add", "hello", "1.0"])
+}
+
 /// The first publication of all, which makes all directories and both suites.
 fn beginning(world: &World) -> Interrupted<'_> {
     Interrupted::new(world, "unstable", &["publish", "unstable", "hello", "1.1"])
@@ -296,6 +309,16 @@ fn a_publication_that_is_killed_at_any_of_its_calls_is_all_or_nothing_and_can_be
 #[test]
 fn a_copy_that_is_killed_at_any_of_its_calls_is_all_or_nothing_and_can_be_repeated() {
     copy(&world()).kill();
+}
+
+#[test]
+fn an_addition_that_is_killed_at_any_of_its_calls_is_all_or_nothing_and_can_be_repeated() {
+    addition(&World::keeping(FORGETFUL).with_arm64()).kill();
+}
+
+#[test]
+fn an_addition_any_of_whose_calls_fails_says_so_and_can_be_repeated() {
+    addition(&World::keeping(FORGETFUL).with_arm64()).fail();
 }
 
 #[test]

@@ -53,13 +53,39 @@ fn run(program: &str, arguments: &[&Path]) -> String {
 }
 
 #[test]
+fn an_architecture_is_added_in_one_switch_beside_what_is_there() {
+    let world = World::new();
+    let suite = SuiteSpec::of(&conformance::stable_and_arm64(), "A test", "Test");
+    let archive = world.archive_of("archive", Retention::default(), vec![suite]);
+    conformance::an_architecture_is_added_to_the_version_that_is_served_and_to_no_other(&archive);
+    let sample = Sample::new("hello", "1.1", "");
+    let directory = tempfile::tempdir().unwrap();
+    let addition = sample.addition(&archive, directory.path()).unwrap();
+    archive.add(&addition).unwrap();
+    let index = world.path("dists/stable/main/source/Sources.gz");
+    let sources = Command::new("gzip").arg("-dc").arg(index).output().unwrap().stdout;
+    let sources = String::from_utf8(sources).unwrap();
+    for record in ["hello_1.1_amd64.buildinfo", "hello_1.1_arm64.buildinfo"] {
+        assert_eq!(sources.matches(record).count(), 1, "{sources}");
+    }
+    let pool = world.path("pool/main/h/hello");
+    for file in ["hello_1.1_arm64.deb", "hello_1.1_amd64.deb", "hello_1.1_arm64.buildinfo"] {
+        assert!(pool.join(file).exists(), "{file}");
+    }
+}
+
+#[test]
 fn the_archive_fulfils_the_contract_of_a_publisher() {
     let world = World::new();
     let mut count = 0;
-    conformance::all(|| {
+    let mut make = || {
         count += 1;
-        world.archive_in(&format!("archive{count}"), Retention::default())
-    });
+        let suites = [conformance::stable_and_arm64(), unstable()];
+        let suites = suites.map(|it| SuiteSpec::of(&it, "A test", "Test")).to_vec();
+        world.archive_of(&format!("archive{count}"), Retention::default(), suites)
+    };
+    assert!(conformance::adds(&make()), "it can be asked for more than the others");
+    conformance::all(make);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use invirtibuilder_core::names::{CommitId, PackageName, PocketName, Version};
 use invirtibuilder_core::pocket::git::{GitPocket, GitSite, Tagger};
-use invirtibuilder_core::policy::{PocketSpec, Policy};
+use invirtibuilder_core::policy::{Building, PocketSpec, Policy};
 use invirtibuilder_core::repository::{Hooks, Repositories};
 use tempfile::TempDir;
 
@@ -84,6 +84,7 @@ pub fn spec(name: &str, allow_backtracking: bool) -> PocketSpec {
         architectures: vec!["amd64".parse().unwrap()],
         base: "bookworm".parse().unwrap(),
         policy: Policy { allow_backtracking, ..Policy::default() },
+        building: Building::default(),
     }
 }
 

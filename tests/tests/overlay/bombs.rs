@@ -1,5 +1,7 @@
 //! Packages that take all that there is: each ends as a failed build, and the machine is as before.
 
+use std::process::{Command, Stdio};
+
 use super::super::*;
 
 #[test]
@@ -81,4 +83,46 @@ fn a_build_that_may_write_more_than_half_of_the_memory_is_on_disk() {
     result.unwrap_or_else(|e| panic!("{e:?}\n{log}"));
     assert!(log.contains(", on disk\n"), "{log}");
     world.assert_nothing_is_left();
+}
+
+/// Not a test of its own: the next test runs it where there are no control groups.
+#[test]
+#[ignore = "the test below starts it"]
+fn bombs_without_control_groups() {
+    if std::env::var_os("INVIRTIBUILDER_TEST_WORLD").is_none() {
+        return;
+    }
+    let groups = Groups::detect();
+    assert!(!groups.can_limit(Resource::Memory) && !groups.can_limit(Resource::Processes), "{groups:?}");
+    let mut world = World::new();
+    world.limits.memory = Some(400 << 20);
+    // Of all builds of the account together, those of tests beside this one too.
+    world.limits.processes = 300;
+    world.limits.disk = Some(200 << 20);
+    let findings = world.builder().check();
+    let finding = findings.iter().find(|it| it.subject == "limit of memory").unwrap();
+    assert_eq!(finding.level, Level::Warning, "{finding:?}");
+    let does = "! perl -e 'my @a; while (1) { push @a, \"x\" x (1 << 20) }' && echo memory is held; \
+        i=0; while [ $$i -lt 400 ]; do sleep 3155762005 & i=$$((i+1)); done; wait";
+    let started = Instant::now();
+    let (_, log) = world.problem(&world.source_that("bombing", does));
+    assert!(log.contains("memory is held") && log.contains("ork"), "{log}");
+    assert!(started.elapsed() < Duration::from_secs(120), "{log}");
+    let many = "i=0; while head -c 10M /dev/zero > zeros$$i; do i=$$((i+1)); done; false";
+    let (problem, log) = world.problem(&world.source_that("littering", many));
+    assert!(problem.contains("it filled its disk of 209715200 bytes"), "{problem}\n{log}");
+    println!("held");
+}
+
+#[test]
+fn without_control_groups_the_limits_of_processes_hold_builds() {
+    const SCRIPT: &str =
+        "while umount /sys/fs/cgroup/* 2>/dev/null; do :; done; umount /sys/fs/cgroup; exec \"$@\"";
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--", "sh", "-c", SCRIPT, "sh"]).arg(std::env::current_exe().unwrap());
+    command.args(["--ignored", "--exact", "--nocapture", "overlay::bombs::bombs_without_control_groups"]);
+    let output = command.env("INVIRTIBUILDER_TEST_WORLD", "").stdin(Stdio::null()).output().unwrap();
+    let (text, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && text.contains("held\n"), "{text}\n{errors}");
+    assert!(!runs("3155762005"), "a process of the build runs on");
 }

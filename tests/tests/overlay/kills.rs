@@ -1,22 +1,14 @@
 //! Builders that die at any moment, and builders without privilege.
 
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use super::super::*;
 use invirtibuilder_core::builder::account::Account;
-use invirtibuilder_core::builder::sbuild::{SbuildBuilder, SbuildConfig};
+use invirtibuilder_core::builder::sbuild::{Mode, SbuildBuilder, SbuildConfig};
+use invirtibuilder_tests::leaving::{Victim, times};
 
 /// The seconds that a hanging build sleeps, by which it is known.
 const NAPS: [&str; 2] = ["3155763004", "3155763005"];
-const TIMES: u32 = 20;
-
-fn other_self(test: &str, world: &Path, bases: &Path) -> Command {
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--ignored", "--exact", "--nocapture", test]).env("INVIRTIBUILDER_TEST_WORLD", world);
-    command.env("INVIRTIBUILDER_TEST_BASES", bases);
-    command.stdin(Stdio::null());
-    command
-}
 
 /// Not a test of its own: the builder that the next test kills.
 #[test]
@@ -37,62 +29,43 @@ fn a_builder_that_is_killed() {
     panic!("it was not killed: {result:?}");
 }
 
-fn groups() -> Vec<PathBuf> {
-    let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
-    let mounts = mounts.lines().filter(|it| it.contains(" cgroup")).filter_map(|it| it.split(' ').nth(1));
-    let below = mounts.flat_map(|it| fs::read_dir(it).into_iter().flatten().filter_map(Result::ok));
-    below.map(|it| it.path()).filter(|it| it.to_string_lossy().contains("invirtibuilder-")).collect()
-}
-
 #[test]
 fn a_builder_that_is_killed_at_any_moment_leaves_nothing_after_the_next_start() {
     let world = World::new();
     let (scratch, store) = (world.path("scratch"), world.path("store"));
     let config = || OverlayConfig { scratch: scratch.clone(), store: store.clone(), ..world.config() };
     let warm = world.source("warm", GOOD, DEBHELPER);
-    fs::create_dir(world.path("into")).unwrap();
-    let mut log = Vec::new();
-    let result = OverlayBuilder::new(config()).build(&warm, &target(), &world.path("into"), &mut log, &Never);
-    result.unwrap_or_else(|e| panic!("{e:?}\n{}", String::from_utf8_lossy(&log)));
-    let mut seed = u64::from(std::process::id());
-    for round in 0..TIMES {
-        if round % 2 == 0 {
-            // So that the layer is made again, and the kill may come in the middle of it.
-            for entry in fs::read_dir(store.join("layers")).unwrap().map(|it| it.unwrap().path()) {
+    let build = || {
+        fs::create_dir(world.path("into")).unwrap();
+        let mut log = Vec::new();
+        let result =
+            OverlayBuilder::new(config()).build(&warm, &target(), &world.path("into"), &mut log, &Never);
+        result.unwrap_or_else(|e| panic!("{e:?}\n{}", String::from_utf8_lossy(&log)));
+        fs::remove_dir_all(world.path("into")).unwrap();
+    };
+    build();
+    let forget_layers = |round: u32| {
+        // So that the layer is made again, and the kill may come in the middle of it.
+        for entry in fs::read_dir(store.join("layers")).unwrap().map(|it| it.unwrap().path()) {
+            if round.is_multiple_of(2) {
                 if entry.is_dir() { fs::remove_dir_all(entry) } else { fs::remove_file(entry) }.unwrap();
             }
         }
-        let mut builder =
-            other_self("overlay::kills::a_builder_that_is_killed", world.directory.path(), &world.cache);
-        let mut builder = builder.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        std::thread::sleep(Duration::from_millis((seed >> 33) % 5000));
-        builder.kill().unwrap();
-        builder.wait().unwrap();
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while NAPS.iter().any(|it| runs(it)) {
-            assert!(Instant::now() < deadline, "round {round}: a process of the dead builder runs on");
-            std::thread::yield_now();
-        }
+    };
+    let victim = Victim {
+        test: "overlay::kills::a_builder_that_is_killed",
+        directory: world.directory.path(),
+        scratch: &scratch,
+        environment: &[("INVIRTIBUILDER_TEST_BASES", &world.cache)],
+        naps: &NAPS,
+        longest: Duration::from_secs(5),
+    };
+    victim.kill(times(8), forget_layers, || {
         OverlayBuilder::new(config()).clean_up().unwrap();
-        for directory in [&scratch, &store.join("work")] {
-            assert_nothing_is_left(directory);
-        }
-    }
-    world.assert_nothing_is_left();
-    // Tests beside this one have groups too, but with processes in them.
-    let is_empty = |it: &PathBuf| fs::read_to_string(it.join("cgroup.procs")).is_ok_and(|it| it.is_empty());
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while groups().iter().any(is_empty) {
-        assert!(Instant::now() < deadline, "an empty control group is left: {:?}", groups());
-        std::thread::yield_now();
-    }
+        assert_nothing_is_left(&store.join("work"));
+    });
     // And what was kept is whole.
-    fs::remove_dir_all(world.path("into")).unwrap();
-    fs::create_dir(world.path("into")).unwrap();
-    let mut log = Vec::new();
-    let result = OverlayBuilder::new(config()).build(&warm, &target(), &world.path("into"), &mut log, &Never);
-    result.unwrap_or_else(|e| panic!("{e:?}\n{}", String::from_utf8_lossy(&log)));
+    build();
 }
 
 /// Not a test of its own: a builder without privilege, which the next test starts.
@@ -126,7 +99,15 @@ fn an_account_without_privilege_builds_as_root_does_and_layers_make_way() {
     let own = world.path("own");
     fs::create_dir(&own).unwrap();
     std::os::unix::fs::chown(&own, Some(account.user()), Some(account.group())).unwrap();
-    let template = other_self("overlay::kills::a_builder_without_privilege", &own, &world.cache);
+    let template = Victim {
+        test: "overlay::kills::a_builder_without_privilege",
+        directory: &own,
+        scratch: &own.join("scratch"),
+        environment: &[],
+        naps: &[],
+        longest: Duration::ZERO,
+    };
+    let template = template.command();
     let mut command = Command::new("setpriv");
     command.arg(format!("--reuid={}", account.user())).arg(format!("--regid={}", account.group()));
     command.args(["--init-groups", "--"]).arg(template.get_program()).args(template.get_args());
@@ -147,9 +128,12 @@ fn sbuild_and_overlay_make_the_same_bytes() {
     let sbuild = SbuildBuilder::new(SbuildConfig {
         bases: BTreeMap::from([(BASE.parse().unwrap(), BaseSpec::default())]),
         cache: world.cache.clone(),
+        store: world.store.clone(),
         scratch: world.path("scratch"),
         account: ACCOUNT.to_owned(),
         limits: BuildLimits::default(),
+        mode: Mode::Unshare,
+        helper: program(CLI),
     });
     let overlay = world.builder();
     let builders: [(&str, &dyn Builder); 2] = [("sbuild", &sbuild), ("overlay", &overlay)];

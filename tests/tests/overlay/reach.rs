@@ -6,7 +6,7 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
 
 use invirtibuilder_core::builder::account::Account;
-use invirtibuilder_core::builder::overlay::room::{self, Plan, Shown, Step, User};
+use invirtibuilder_core::builder::overlay::room::{self, Plan, Shown, Step, Surroundings, User};
 use invirtibuilder_core::builder::scratch::{Part, Scratch};
 use invirtibuilder_core::builder::walls::Walls;
 use invirtibuilder_tests::programs::{command, run};
@@ -167,8 +167,10 @@ fn a_maintainer_script_has_no_privilege_but_over_the_files_of_its_room() {
         disk: None,
         shown: vec![Shown { from: packages, at: "/build/packages".into() }],
         user: User::Root,
+        surroundings: Surroundings::usual(),
         steps: vec![step],
         results: None,
+        keep: None,
     };
     let file = entry.part(Part::Input).join("plan.json");
     let output = room::command(&program(CLI), &walls, None, &plan, &file).unwrap().run().unwrap();

@@ -9,7 +9,7 @@ use invirtibuilder_core::publisher::archive::{
 use invirtibuilder_core::site::{Exit, ImportWords};
 
 use crate::commands::Answer;
-use crate::context::Context;
+use crate::context::{Context, own_principal};
 use crate::output::{FAINT, GOOD, WARNING, complain, escape, remark, styled};
 
 /// Bring the packages of another archive, such as reprepro or aptly publish, into pockets without rebuilding
@@ -63,6 +63,7 @@ pub(crate) fn run(arguments: &Arguments, context: &Context) -> Answer {
         run: if arguments.dry_run { Run::Rehearse } else { Run::Import },
         leftovers: if arguments.strict { Leftovers::Refuse } else { Leftovers::Leave },
         sourceless: if arguments.leave_sourceless { Sourceless::Leave } else { Sourceless::Refuse },
+        by: &own_principal()?,
     })?;
     context.output().answer(&report, |to| show(&report, to))?;
     if report.vouched == Vouched::ByNobody {

@@ -5,16 +5,39 @@ use std::path::{Path, PathBuf};
 
 use super::layer::Layer;
 use super::memory::Space;
-use super::room::{BUILD, Plan, Shown, Step, User};
+use super::room::{BUILD, Keep, Plan, Shown, Step, Surroundings, User};
 use super::tree::Tree;
 use super::{Domain, Trouble, Workplace};
-use crate::builder::Target;
 use crate::builder::base::Base;
 use crate::builder::results::{self, Refused};
 use crate::builder::scratch::{Entry, Part};
+use crate::builder::{Target, Variation};
 use crate::durable::{self, scratch};
 use crate::error::BoxError;
+use crate::names::BaseName;
 use crate::states::SourcePackage;
+
+/// Returns the environment of the steps of a build.
+fn environment(variation: Variation) -> Vec<(String, String)> {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let (user, home, jobs) = match variation {
+        Variation::None => (Surroundings::usual().name, "/nonexistent", cores),
+        Variation::All => (Surroundings::other().name, "/nonexistent/second", if cores == 1 { 2 } else { 1 }),
+    };
+    let mut environment = vec![
+        ("HOME", home.to_owned()),
+        ("USER", user.clone()),
+        ("LOGNAME", user),
+        ("DEB_BUILD_OPTIONS", format!("parallel={jobs}")),
+    ];
+    if variation == Variation::All {
+        // A time zone without a name, so that no package of time zones is needed.
+        environment.push(("TZ", "<+14>-14".to_owned()));
+        environment.push(("LC_ALL", "C".to_owned()));
+        environment.push(("CAPTURED_BY_THE_BUILD", "it should not be in the package".to_owned()));
+    }
+    environment.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
 
 /// One build in a room.
 pub(super) struct Build<'a> {
@@ -32,6 +55,7 @@ impl Build<'_> {
         &self,
         entry: &Entry,
         space: Space,
+        keep: Option<Keep>,
         into: &Path,
         log: &mut (dyn Write + Send),
     ) -> Result<PathBuf, Trouble> {
@@ -52,41 +76,19 @@ impl Build<'_> {
             disk: self.place.limits.disk,
             shown: vec![Shown { from: shown, at: "/build/source".into() }],
             user: User::Builder,
-            steps: self.steps(),
+            surroundings: match self.target.variation {
+                Variation::None => Surroundings::usual(),
+                Variation::All => Surroundings::other(),
+            },
+            steps: steps(self.source, self.target),
             results: Some(output.clone()),
+            keep,
         };
         self.place.run_room(&plan, entry, log)?;
         results::take(&output, into, self.place.limits.results).map_err(|refused| match refused {
             Refused::Build(problem) => Trouble::Package(problem),
             Refused::Backend(e) => Trouble::Machine(e),
         })
-    }
-
-    fn steps(&self) -> Vec<Step> {
-        let plan = self.source.plan();
-        let tree = format!("{BUILD}/{}-{}", plan.package(), plan.version().upstream());
-        let dsc = self.source.control().path().file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let environment: Vec<_> = [
-            ("HOME", "/nonexistent".to_owned()),
-            ("USER", "builder".to_owned()),
-            ("LOGNAME", "builder".to_owned()),
-            ("DEB_BUILD_OPTIONS", format!("parallel={cores}")),
-        ]
-        .map(|(name, value)| (name.to_owned(), value))
-        .into();
-        let step = |program: &str, arguments: Vec<String>, directory: &str| Step {
-            program: program.to_owned(),
-            arguments,
-            directory: directory.into(),
-            environment: environment.clone(),
-        };
-        // Hashes were checked when the source package was taken in; there is no key to check a signature with.
-        let unpack = ["--no-check", "--extract", "--"].map(str::to_owned).into_iter();
-        let unpack = unpack.chain([format!("/build/source/{dsc}"), tree.clone()]).collect();
-        let kind = if self.target.with_all { "--build=binary" } else { "--build=any" };
-        let build = vec![kind.to_owned(), "--no-sign".to_owned()];
-        vec![step("dpkg-source", unpack, BUILD), step("dpkg-buildpackage", build, &tree)]
     }
 
     /// Writes what is built, and in what, to the log.
@@ -97,17 +99,61 @@ impl Build<'_> {
         space: Space,
         log: &mut dyn Write,
     ) -> std::io::Result<()> {
-        let plan = self.source.plan();
-        let (package, version, commit) = (plan.package(), plan.version(), plan.commit());
-        writeln!(log, "invirtibuilder: source {package} {version} from commit {commit}")?;
-        for file in self.source.control().files() {
-            writeln!(log, "invirtibuilder:   {} {}", file.sha256, file.name)?;
-        }
-        let Base { sha256, made, .. } = self.base;
-        writeln!(log, "invirtibuilder: base {} of {made}, SHA-256 {sha256}", self.target.base)?;
+        write_header(self.source, &self.target.base, self.base, log)?;
         writeln!(log, "invirtibuilder: {packages} packages more, in a layer for {domain}")?;
+        if self.target.variation == Variation::All {
+            writeln!(
+                log,
+                "invirtibuilder: with another user, host, locale, time zone, umask and directory order"
+            )?;
+        }
         let all = if self.target.with_all { " and all" } else { "" };
         let account = self.place.walls.account().name();
         writeln!(log, "invirtibuilder: overlay for {}{all}, as {account}, {space}", self.target.architecture)
     }
+}
+
+/// Returns what is done to build a package, in every environment that is ours.
+pub(super) fn steps(source: &SourcePackage, target: &Target) -> Vec<Step> {
+    let plan = source.plan();
+    let tree = format!("{BUILD}/{}-{}", plan.package(), plan.version().upstream());
+    let dsc = source.control().path().file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let environment = environment(target.variation);
+    let step = |program: &str, arguments: Vec<String>, directory: &str| Step {
+        program: program.to_owned(),
+        arguments,
+        directory: directory.into(),
+        environment: environment.clone(),
+    };
+    // Hashes were checked when the source package was taken in; there is no key to check a signature with.
+    let unpack = ["--no-check", "--extract", "--"].map(str::to_owned).into_iter();
+    let unpack = unpack.chain([format!("/build/source/{dsc}"), tree.clone()]).collect();
+    let kind = if target.with_all { "--build=binary" } else { "--build=any" };
+    let build = vec![kind.to_owned(), "--no-sign".to_owned()];
+    let build = match target.architecture.as_str() {
+        // What the kernel calls the machine is what many build systems believe (uname(2)).
+        "i386" => {
+            let words = ["linux32", "dpkg-buildpackage"].map(str::to_owned).into_iter();
+            step("setarch", words.chain(build).collect(), &tree)
+        }
+        _ => step("dpkg-buildpackage", build, &tree),
+    };
+    vec![step("dpkg-source", unpack, BUILD), build]
+}
+
+/// Writes which source package is built in which base to the log.
+pub(super) fn write_header(
+    source: &SourcePackage,
+    name: &BaseName,
+    base: &Base,
+    log: &mut dyn Write,
+) -> std::io::Result<()> {
+    let plan = source.plan();
+    let (package, version, commit) = (plan.package(), plan.version(), plan.commit());
+    writeln!(log, "invirtibuilder: source {package} {version} from commit {commit}")?;
+    for file in source.control().files() {
+        writeln!(log, "invirtibuilder:   {} {}", file.sha256, file.name)?;
+    }
+    let Base { sha256, made, .. } = base;
+    writeln!(log, "invirtibuilder: base {name} of {made}, SHA-256 {sha256}")
 }

@@ -2,9 +2,10 @@
 //!
 //! Never mends anything.
 
-use super::room::{self, Plan, User};
+use super::room::{self, Plan, Surroundings, User};
 use super::{Groups, OverlayBuilder, Part, Resource, Walls};
 use crate::builder::account::Account;
+use crate::builder::limits::BuildLimits;
 use crate::builder::sbuild::{check_base, program};
 use crate::builder::scratch::check_reachable;
 use crate::durable::scratch;
@@ -43,7 +44,7 @@ impl OverlayBuilder {
                 findings.push(Finding::error("build account", causes(&e).join(": "), remedy));
             }
         }
-        findings.extend(self.check_limits(&groups));
+        findings.extend(check_limits(&self.limits, &groups));
         findings.extend(self.bases.specs().map(|(name, spec)| check_base(&self.bases, name, spec)));
         findings
     }
@@ -64,8 +65,10 @@ impl OverlayBuilder {
                 disk: None,
                 shown: Vec::new(),
                 user: User::Builder,
+                surroundings: Surroundings::usual(),
                 steps: Vec::new(),
                 results: None,
+                keep: None,
             };
             let file = entry.part(Part::Input).join("plan.json");
             let run = room::command(&self.helper, walls, None, &plan, &file)?.run();
@@ -81,16 +84,18 @@ impl OverlayBuilder {
             ),
         }
     }
+}
 
-    fn check_limits(&self, groups: &Groups) -> Vec<Finding> {
-        const REMEDY: &str = "give the worker a control group of its own, such as with Delegate=yes and DelegateSubgroup=worker in its systemd service";
-        let mut findings = Vec::new();
-        findings.push(if groups.can_limit(Resource::Processes) {
-            Finding::ok("limit of processes", "of each build, by a control group")
-        } else {
-            Finding::ok("limit of processes", "of all builds of the account together, by RLIMIT_NPROC")
-        });
-        findings.push(match (self.limits.memory, groups.can_limit(Resource::Memory)) {
+/// Checks how far a machine's control groups hold builds to their limits.
+pub(in crate::builder) fn check_limits(limits: &BuildLimits, groups: &Groups) -> Vec<Finding> {
+    const REMEDY: &str = "give the worker a control group of its own, such as with Delegate=yes and DelegateSubgroup=worker in its systemd service (systemd 254)";
+    let mut findings = Vec::new();
+    findings.push(if groups.can_limit(Resource::Processes) {
+        Finding::ok("limit of processes", "of each build, by a control group")
+    } else {
+        Finding::ok("limit of processes", "of all builds of the account together, by RLIMIT_NPROC")
+    });
+    findings.push(match (limits.memory, groups.can_limit(Resource::Memory)) {
             (None, _) => Finding::ok("limit of memory", "none is configured (builder.limits.memory)"),
             (Some(_), true) => Finding::ok("limit of memory", "of each build, by a control group"),
             (Some(_), false) => Finding::warning(
@@ -99,12 +104,11 @@ impl OverlayBuilder {
                 REMEDY,
             ),
         });
-        findings.push(match self.limits.disk {
-            None => Finding::ok("limit of disk", "none is configured (builder.limits.disk)"),
-            Some(_) => {
-                Finding::ok("limit of disk", "of each build: the size of its memory, or watched every second")
-            }
-        });
-        findings
-    }
+    findings.push(match limits.disk {
+        None => Finding::ok("limit of disk", "none is configured (builder.limits.disk)"),
+        Some(_) => {
+            Finding::ok("limit of disk", "of each build: the size of its memory, or watched every second")
+        }
+    });
+    findings
 }

@@ -13,8 +13,8 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 
 use super::dependencies::{Package, link};
-use super::room::{Plan, Shown, Step, User};
-use super::store::{Kept, Kind, Store, identity};
+use super::room::{Plan, Shown, Step, Surroundings, User};
+use super::store::{Kept, Kind, Store, identity, this_boot};
 use super::tree::Tree;
 use super::{Domain, Trouble, Workplace};
 use crate::builder::scratch::Part;
@@ -30,14 +30,29 @@ const PACKAGES: &str = "/build/packages";
 
 /// A layer in use.
 #[derive(Debug)]
-pub(super) struct Layer {
+pub(in crate::builder) struct Layer {
+    /// Its name in the store.
+    pub(in crate::builder) name: String,
     kept: Kept,
+    /// Whether a power failure may take parts of it.
+    is_new: bool,
 }
 
 impl Layer {
     /// Returns the directory that rooms have on top of the base.
-    pub(super) fn root(&self) -> PathBuf {
+    pub(in crate::builder) fn root(&self) -> PathBuf {
         self.kept.path.join("upper")
+    }
+
+    /// Makes a new layer outlast this boot of the machine: meanwhile it can be used.
+    pub(super) fn sync(&self, store: &Store) -> Result<(), BoxError> {
+        if !self.is_new {
+            return Ok(());
+        }
+        durable::sync_file_system(&self.kept.path)?;
+        let file = record_of(store, &self.name)?;
+        let record: Record = serde_json::from_slice(&fs::read(&file)?)?;
+        Ok(durable::write(&file, &serde_json::to_vec_pretty(&Record { boot: None, ..record })?)?)
     }
 }
 
@@ -48,10 +63,13 @@ struct Record {
     domain: String,
     packages: Vec<String>,
     bytes: u64,
+    /// The boot of the machine with which it may vanish; `None` if it is synced.
+    #[serde(default)]
+    boot: Option<String>,
 }
 
 /// Returns the name of a layer.
-pub(super) fn name(tree: &Tree, packages: &[Package], domain: &Domain) -> String {
+pub(in crate::builder) fn name(tree: &Tree, packages: &[Package], domain: &Domain) -> String {
     let domain = domain.to_string();
     let start = [FORM, &tree.id, &domain];
     let packages = packages.iter().flat_map(|it| [it.file.as_str(), it.sha256.as_str()]);
@@ -59,14 +77,18 @@ pub(super) fn name(tree: &Tree, packages: &[Package], domain: &Domain) -> String
 }
 
 /// Returns a layer that is there.
-pub(super) fn find(store: &Store, name: &str) -> Result<Option<Layer>, BoxError> {
+pub(in crate::builder) fn find(store: &Store, name: &str) -> Result<Option<Layer>, BoxError> {
     let Some(kept) = store.take(Kind::Layer, name)? else { return Ok(None) };
-    let record = record_of(store, name)?;
-    if !record.is_file() {
+    let file = record_of(store, name)?;
+    let Some(record) = fs::read(&file).ok().and_then(|it| serde_json::from_slice::<Record>(&it).ok()) else {
+        return Ok(None);
+    };
+    let is_new = record.boot.is_some();
+    if is_new && record.boot != Some(this_boot()?) {
         return Ok(None);
     }
-    scratch::set_time(&record, now())?;
-    Ok(Some(Layer { kept }))
+    scratch::set_time(&file, now())?;
+    Ok(Some(Layer { name: name.to_owned(), kept, is_new }))
 }
 
 fn record_of(store: &Store, name: &str) -> Result<PathBuf, BoxError> {
@@ -78,7 +100,7 @@ fn now() -> i64 {
 }
 
 /// Returns the layer of some packages, which are at hand, and makes it first if it is missing.
-pub(super) fn ensure(
+pub(in crate::builder) fn ensure(
     place: &Workplace<'_>,
     tree: &Tree,
     packages: &[Package],
@@ -106,30 +128,13 @@ fn install(
     name: &str,
     log: &mut (dyn Write + Send),
 ) -> Result<(), Trouble> {
-    const OPTIONS: [&str; 4] = [
-        "Dpkg::Use-Pty=false",
-        "APT::Sandbox::User=root",
-        "Dir::Cache::pkgcache=",
-        "Dir::Cache::srcpkgcache=",
-    ];
     let machine = |e: BoxError| Trouble::Machine(e);
-    // What a dead run left without a record is of no use.
+    // What a dead run left without a record, or a dead machine without having written all of it, is of no use.
     place.store.remove(Kind::Layer, name, place.walls)?;
     let entry = place.store.workshop().enter(place.walls)?;
     let shown = entry.part(Part::Input).join("packages");
     scratch::create_directory(&shown, 0o755).map_err(|e| machine(e.into()))?;
     link(place.store, packages, &shown)?;
-    let mut arguments: Vec<String> = ["-q", "--yes", "--no-install-recommends"].map(str::to_owned).into();
-    arguments.extend(OPTIONS.iter().flat_map(|it| ["-o".to_owned(), (*it).to_owned()]));
-    arguments.extend(["install".to_owned(), "--".to_owned()]);
-    arguments.extend(packages.iter().map(|it| format!("{PACKAGES}/{}", it.file)));
-    let environment = [("DEBIAN_FRONTEND", "noninteractive"), ("HOME", "/root")];
-    let step = Step {
-        program: "apt-get".to_owned(),
-        arguments,
-        directory: "/".into(),
-        environment: environment.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
-    };
     let plan = Plan {
         lower: vec![tree.root()],
         upper: Some(entry.part(Part::Chroots)),
@@ -137,8 +142,10 @@ fn install(
         disk: place.limits.disk,
         shown: vec![Shown { from: shown, at: PACKAGES.into() }],
         user: User::Root,
-        steps: vec![step],
+        surroundings: Surroundings::usual(),
+        steps: vec![install_step(packages)],
         results: None,
+        keep: None,
     };
     writeln!(log, "invirtibuilder: installing {} packages without network, for {domain}", packages.len())
         .map_err(|e| machine(e.into()))?;
@@ -153,15 +160,37 @@ fn install(
         domain: domain.to_string(),
         packages: packages.iter().map(|it| it.file.clone()).collect(),
         bytes: size(&entry.part(Part::Chroots).join("upper"), place.walls)?,
+        boot: Some(this_boot()?),
     };
-    place.store.keep(Kind::Layer, name, &entry, Part::Chroots)?;
+    place.store.keep_this_boot(Kind::Layer, name, &entry.part(Part::Chroots))?;
     let text = serde_json::to_vec_pretty(&record).map_err(|e| machine(e.into()))?;
     durable::write(&record_of(place.store, name)?, &text).map_err(|e| machine(e.into()))?;
     Ok(entry.remove()?)
 }
 
+/// Returns how packages that lie at their place are installed.
+pub(super) fn install_step(packages: &[Package]) -> Step {
+    const OPTIONS: [&str; 4] = [
+        "Dpkg::Use-Pty=false",
+        "APT::Sandbox::User=root",
+        "Dir::Cache::pkgcache=",
+        "Dir::Cache::srcpkgcache=",
+    ];
+    let mut arguments: Vec<String> = ["-q", "--yes", "--no-install-recommends"].map(str::to_owned).into();
+    arguments.extend(OPTIONS.iter().flat_map(|it| ["-o".to_owned(), (*it).to_owned()]));
+    arguments.extend(["install".to_owned(), "--".to_owned()]);
+    arguments.extend(packages.iter().map(|it| format!("{PACKAGES}/{}", it.file)));
+    let environment = [("DEBIAN_FRONTEND", "noninteractive"), ("HOME", "/root")];
+    Step {
+        program: "apt-get".to_owned(),
+        arguments,
+        directory: "/".into(),
+        environment: environment.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
+    }
+}
+
 /// Returns how many bytes a directory takes on disk.
-fn size(directory: &std::path::Path, walls: &Walls) -> Result<u64, BoxError> {
+pub(super) fn size(directory: &std::path::Path, walls: &Walls) -> Result<u64, BoxError> {
     let command = walls.command(std::path::Path::new("/"), "du").args(["-s", "--block-size=1", "--"]);
     let output = command.arg(directory).run()?;
     let text = String::from_utf8_lossy(&output).into_owned();
@@ -172,7 +201,7 @@ fn size(directory: &std::path::Path, walls: &Walls) -> Result<u64, BoxError> {
 /// Removes the layers and packages that were not used for longest, until what is left fits.
 ///
 /// What a build uses stays.
-pub(super) fn evict(store: &Store, walls: &Walls, limit: u64) -> Result<(), BoxError> {
+pub(in crate::builder) fn evict(store: &Store, walls: &Walls, limit: u64) -> Result<(), BoxError> {
     enum Found {
         Layer(String),
         Package(PathBuf),

@@ -7,7 +7,7 @@ use crate::states::SourcePackage;
 
 /// Where a build writes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Space {
+pub(in crate::builder) enum Space {
     /// To memory, so many bytes.
     Memory(u64),
     /// To the disk of the scratch directory.
@@ -16,7 +16,7 @@ pub(super) enum Space {
 
 impl Space {
     /// Returns how many bytes of memory it takes at most.
-    pub(super) fn bytes(self) -> u64 {
+    pub(in crate::builder) fn bytes(self) -> u64 {
         match self {
             Self::Memory(bytes) => bytes,
             Self::Disk => 0,
@@ -34,14 +34,17 @@ impl fmt::Display for Space {
 }
 
 /// Decides for a build.
-pub(super) fn space(source: &SourcePackage, limits: &BuildLimits) -> Space {
-    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let compressed = source.control().files().iter().map(|it| it.size).sum();
+pub(in crate::builder) fn space(source: &SourcePackage, limits: &BuildLimits) -> Space {
+    space_for(source.control().files().iter().map(|it| it.size).sum(), limits)
+}
+
+/// Decides for what is made of so many compressed bytes.
+pub(super) fn space_for(compressed: u64, limits: &BuildLimits) -> Space {
     let release = rustix::system::uname();
     if !keeps_attributes(&release.release().to_string_lossy()) {
         return Space::Disk;
     }
-    decide(available(&text), compressed, limits.disk)
+    decide(available_now(), compressed, limits.disk)
 }
 
 /// Where the limit says how much a build may write, memory is used if half of what is free is that much. Where it
@@ -57,6 +60,11 @@ fn decide(available: u64, compressed: u64, limit: Option<u64>) -> Space {
         }
         _ => Space::Disk,
     }
+}
+
+/// Returns how many bytes of memory are free.
+pub(in crate::builder) fn available_now() -> u64 {
+    available(&std::fs::read_to_string("/proc/meminfo").unwrap_or_default())
 }
 
 /// Reads `proc_meminfo(5)`.

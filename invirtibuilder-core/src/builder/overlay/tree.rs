@@ -1,6 +1,7 @@
 //! Bases as directories: each tarball is unpacked once, into a tree that belongs to the subordinate ids of the account
 //! of builds and that nobody changes any more.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -15,35 +16,39 @@ use crate::builder::scratch::Part;
 use crate::builder::walls::Walls;
 use crate::durable;
 use crate::error::BoxError;
-use crate::names::{Architecture, BaseName};
+use crate::names::{Architecture, BaseName, PackageName};
 
 /// Changes when trees are made in another way.
-const FORM: &str = "tree 1";
+const FORM: &str = "tree 2";
 
 /// A base that rooms can be made of.
 #[derive(Debug)]
-pub(super) struct Tree {
+pub(in crate::builder) struct Tree {
     /// What is in it: the hash of its packages and of where they came from.
-    pub(super) id: String,
-    kept: Kept,
+    pub(in crate::builder) id: String,
+    root: PathBuf,
+    /// `None` for one that is not ours to remove.
+    _kept: Option<Kept>,
 }
 
 impl Tree {
     /// Returns its root.
-    pub(super) fn root(&self) -> PathBuf {
-        self.kept.path.join("tree")
+    pub(in crate::builder) fn root(&self) -> PathBuf {
+        self.root.clone()
     }
 }
 
 /// Which tree was made of which tarball.
 #[derive(Debug, Serialize, Deserialize)]
 struct Record {
+    #[serde(default)]
+    form: String,
     tarball: String,
     tree: String,
 }
 
 /// Returns the tree of a base, and makes it first if it is missing.
-pub(super) fn ensure(
+pub(in crate::builder) fn ensure(
     place: &Workplace<'_>,
     base: &Base,
     name: &BaseName,
@@ -72,7 +77,7 @@ pub(super) fn ensure(
     // The base is made anew, so apt's lists are to be as well.
     store.remove_soon(Kind::Lists, &id, walls)?;
     store.forget_answers()?;
-    let record = Record { tarball: base.sha256.clone(), tree: id };
+    let record = Record { form: FORM.to_owned(), tarball: base.sha256.clone(), tree: id };
     let text = serde_json::to_vec_pretty(&record).map_err(|e| Trouble::Machine(e.into()))?;
     durable::write(&file, &text).map_err(|e| Trouble::Machine(e.into()))?;
     entry.remove()?;
@@ -81,13 +86,25 @@ pub(super) fn ensure(
     tree.ok_or_else(|| Trouble::Machine(format!("the tree of the base {name} is gone").into()))
 }
 
+/// Returns a base that somebody else made, as it is in a directory.
+pub(in crate::builder) fn of_directory(root: &Path) -> Result<Tree, BoxError> {
+    Ok(Tree { id: identify(root)?, root: root.to_owned(), _kept: None })
+}
+
+/// Returns the packages in a base.
+pub(in crate::builder) fn packages_in(root: &Path) -> Result<BTreeSet<PackageName>, BoxError> {
+    let status = fs::read_to_string(root.join("var/lib/dpkg/status"))?;
+    let names = status.lines().filter_map(|it| it.strip_prefix("Package: "));
+    Ok(names.map(str::parse).collect::<Result<_, _>>()?)
+}
+
 fn find(store: &Store, file: &Path, base: &Base) -> Result<Option<Tree>, BoxError> {
     let Some(record) = read(file) else { return Ok(None) };
-    if record.tarball != base.sha256 {
+    if record.form != FORM || record.tarball != base.sha256 {
         return Ok(None);
     }
     let kept = store.take(Kind::Tree, &record.tree)?;
-    Ok(kept.map(|kept| Tree { id: record.tree, kept }))
+    Ok(kept.map(|kept| Tree { id: record.tree, root: kept.path.join("tree"), _kept: Some(kept) }))
 }
 
 fn read(file: &Path) -> Option<Record> {

@@ -4,9 +4,12 @@
 
 use jiff::Timestamp;
 
-use super::{Account, SbuildBuilder, Walls};
+use super::schroot::NOT_ROOT;
+use super::{Account, Groups, Mode, SbuildBuilder, Walls};
 use crate::builder::base::{BaseSpec, Bases};
 use crate::builder::host_architecture;
+use crate::builder::overlay::checks::check_limits;
+use crate::builder::overlay::vm::machine::Kind;
 use crate::builder::scratch::check_reachable;
 use crate::error::causes;
 use crate::finding::Finding;
@@ -14,14 +17,30 @@ use crate::names::BaseName;
 use crate::process::{debian_package_of, find};
 
 /// The programs that a build needs.
-const PROGRAMS: [&str; 7] =
-    ["sbuild", "mmdebstrap", "newuidmap", "newgidmap", "setpriv", "unshare", "prlimit"];
+const PROGRAMS: [&str; 10] = [
+    "sbuild",
+    "mmdebstrap",
+    "apt-get",
+    "tar",
+    "newuidmap",
+    "newgidmap",
+    "setpriv",
+    "unshare",
+    "prlimit",
+    "mount",
+];
 
 impl SbuildBuilder {
     /// Checks programs, account, namespaces, directories and bases, in this order.
     #[must_use]
     pub fn check(&self) -> Vec<Finding> {
         let mut findings: Vec<Finding> = PROGRAMS.into_iter().map(program).collect();
+        findings.extend(self.check_chroots());
+        if let Mode::Qemu(_) = self.mode {
+            let emulator = host_architecture().ok().and_then(|it| Some(Kind::of(&it)?.program));
+            let programs = ["autopkgtest-virt-qemu", "qemu-img", "mke2fs"].into_iter().chain(emulator);
+            findings.extend(programs.map(program));
+        }
         match Account::find(&self.account) {
             Ok(account) => {
                 let text = format!("builds run as {}, with 65,536 subordinate ids", account.name());
@@ -33,15 +52,47 @@ impl SbuildBuilder {
                 findings.push(Finding::error("build account", causes(&e).join(": "), remedy));
             }
         }
-        for (subject, path) in
-            [("scratch directory", self.scratch.directory()), ("cache directory", self.bases.cache())]
-        {
+        for (subject, path) in [
+            ("scratch directory", self.scratch.directory()),
+            ("cache directory", self.bases.cache()),
+            ("directory of packages", self.store.directory()),
+        ] {
             findings.push(match check_reachable(path) {
                 Ok(()) => Finding::ok(subject, format!("builds can reach {}", path.display())),
                 Err(e) => Finding::error(subject, e.to_string(), e.remedy()),
             });
         }
+        findings.extend(check_limits(&self.limits, &Groups::detect()));
         findings.extend(self.bases.specs().map(|(name, spec)| check_base(&self.bases, name, spec)));
+        findings
+    }
+}
+
+impl SbuildBuilder {
+    /// Checks the chroots of the mode that has some.
+    fn check_chroots(&self) -> Vec<Finding> {
+        let Mode::Schroot(_) = self.mode else { return Vec::new() };
+        let mut findings = vec![program("schroot")];
+        if !Account::find(&self.account).is_ok_and(|it| it.is_other()) {
+            findings.push(Finding::error(
+                "schroot",
+                NOT_ROOT,
+                "run the worker as root, or write mode: unshare",
+            ));
+        }
+        let Ok(host) = host_architecture() else { return findings };
+        for (base, _) in self.bases.specs() {
+            let subject = format!("chroot of {base}");
+            findings.push(match self.chroot(base, &host) {
+                Ok(Some(it)) => Finding::ok(subject, format!("{} in {}", it.name, it.directory.display())),
+                Ok(None) => continue,
+                Err(e) => Finding::error(
+                    subject,
+                    causes(&*e).join(": "),
+                    format!("sbuild-createchroot {base} /srv/chroot/{base}-{host}-sbuild, and write union-type=overlay into its file in /etc/schroot/chroot.d"),
+                ),
+            });
+        }
         findings
     }
 }

@@ -4,8 +4,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use super::*;
-use crate::builder::Builder;
-use crate::job::{Outcome, Stage};
+use crate::builder::{Builder, Target};
+use crate::job::{Outcome, Relations, Stage};
 use crate::memory::files::{Binary, write_build};
 use crate::memory::{Lab, MemoryBuilder};
 use crate::names::{Architecture, BaseName};
@@ -62,7 +62,7 @@ fn hello() -> PackageName {
 /// Submits hello 1.0 to prod.
 fn submitted(lab: &Lab) {
     let commit = lab.commit(&hello(), &"1.0".parse().unwrap(), None);
-    lab.queue().submit(Lab::request("prod", &hello(), &commit)).unwrap();
+    lab.queue().submit(Lab::request("prod", &hello(), &commit), &Relations::default()).unwrap();
 }
 
 fn work(lab: &Lab, pipeline: &Pipeline) -> Result<Turn, Halt> {
@@ -74,7 +74,10 @@ fn served_by_another(lab: &Lab, binary: &str) {
     let other: PackageName = "other".parse().unwrap();
     let held = Held { package: other.clone(), version: "1".parse().unwrap(), commit: None };
     let names = BTreeSet::from([binary.parse().unwrap()]);
-    lab.memory.world().archive.insert(("prod".parse().unwrap(), other), (held, Vec::new(), names));
+    lab.memory
+        .world()
+        .archive
+        .insert(("prod".parse().unwrap(), other), (held, Vec::new(), names, BTreeSet::new()));
 }
 
 #[test]
@@ -148,7 +151,7 @@ fn a_copy_to_a_suite_where_another_package_has_the_name_fails_and_names_the_owne
     let lab = Lab::new().unwrap();
     let commit = lab.commit(&hello(), &"1.0".parse().unwrap(), None);
     for pocket in ["dev", "prod"] {
-        lab.queue().submit(Lab::request(pocket, &hello(), &commit)).unwrap();
+        lab.queue().submit(Lab::request(pocket, &hello(), &commit), &Relations::default()).unwrap();
     }
     served_by_another(&lab, "hello");
     work(&lab, &lab.pipeline()).unwrap();

@@ -1,7 +1,7 @@
 use std::num::NonZeroUsize;
 
 use super::*;
-use crate::job::{Job, Outcome, Stage};
+use crate::job::{Job, Outcome, Relations, Stage};
 use crate::memory::Lab;
 use crate::names::{CommitId, PackageName, Version};
 use crate::pipeline::Observer;
@@ -34,7 +34,7 @@ fn dev() -> PocketName {
 fn publish(lab: &Lab, name: &str, version: &str) -> CommitId {
     let version: Version = version.parse().unwrap();
     let commit = lab.commit(&package(name), &version, None);
-    lab.queue().submit(Lab::request("dev", &package(name), &commit)).unwrap();
+    lab.queue().submit(Lab::request("dev", &package(name), &commit), &Relations::default()).unwrap();
     let (queue, pipeline) = (lab.queue(), lab.pipeline());
     let worker = Worker { queue: &queue, pipeline: &pipeline, observer: &Unheard, jobs: NonZeroUsize::MIN };
     worker.run(Until::Empty, &Stop::new().unwrap()).unwrap();

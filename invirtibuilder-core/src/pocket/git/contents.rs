@@ -65,16 +65,18 @@ fn read_package(
         head = Some(survey::head(repository, id)?);
     }
     let mut untagged = Vec::new();
-    for Publication { version, commit, .. } in published {
+    for Publication { version, commit, signed_by, .. } in published {
         let (tag, name) = site.tag_ref(version);
         let fault = match (&repository, object_id(commit)) {
             (Some(repository), Some(id)) => {
-                record::fault(site, repository, &tag, repository.reference(&name)?, id)?
+                let found = repository.reference(&name)?;
+                record::fault(site, repository, &tag, found, (id, signed_by.as_deref()))?
             }
             _ => Some("no repository".to_owned()),
         };
         untagged.extend(fault.map(|found| Untagged {
             package: package.clone(),
+            version: version.clone(),
             tag: tag.to_string(),
             commit: commit.clone(),
             found,

@@ -9,8 +9,9 @@ use std::str::FromStr;
 use jiff::Timestamp;
 
 use crate::job::{Publication, PublicationKind};
-use crate::names::{CommitId, JobId, PocketName};
+use crate::names::{CommitId, JobId, PocketName, Principal};
 use crate::publisher::Generation;
+use crate::repair::Repair;
 use crate::rollback::{Move, Place, Rollback, RolledBack};
 use crate::states::Published;
 
@@ -22,14 +23,20 @@ const NOTHING: &str = "nothing";
 const UNKNOWN: &str = "unknown";
 
 /// Returns the message that records a publication.
-pub(super) fn compose(published: &Published) -> String {
+///
+/// `signed_by` is the key that signed the version's tag.
+pub(super) fn compose(published: &Published, signed_by: Option<&str>) -> String {
     let plan = published.plan();
     let (package, version, pocket) = (plan.package(), plan.version(), &plan.pocket().name);
     let copied = published.copied_from().map(|it| format!("Copied-From: {it}\n")).unwrap_or_default();
     let generation = published.generation().map(|it| format!("Generation: {it}\n")).unwrap_or_default();
+    let signed = signed_by.map(|it| format!("Tag-Signed-By: {it}\n")).unwrap_or_default();
+    let adds = plan.job().request.adds.as_ref();
+    let subject = adds.map(|it| format!(", added {it}")).unwrap_or_default();
+    let added = adds.map(|it| format!("Added: {it}\n")).unwrap_or_default();
     format!(
-        "{package} {version} in {pocket}\n\nPackage: {package}\nVersion: {version}\nPocket: {pocket}\n\
-         Commit: {}\n{copied}{generation}Principal: {}\nJob: {}\n",
+        "{package} {version} in {pocket}{subject}\n\nPackage: {package}\nVersion: {version}\nPocket: {pocket}\n\
+         Commit: {}\n{copied}{added}{generation}{signed}Principal: {}\nJob: {}\n",
         plan.commit(),
         plan.principal(),
         plan.job().id,
@@ -59,6 +66,14 @@ pub(super) fn compose_rollback(rolled_back: &RolledBack) -> String {
          Pocket: {pocket}\nFrom-Generation: {from}\nTo-Generation: {to}\nGeneration: {}\n\
          Principal: {principal}\nJob: {id}\n{facts}",
         rolled_back.generation(),
+    )
+}
+
+/// Returns the message of a repair. It has no version, and so is no publication.
+pub(super) fn compose_repair(repair: &Repair, by: &Principal) -> String {
+    let Repair { pocket, package, because, .. } = repair;
+    format!(
+        "Repair {package} in {pocket}\n\nIt is so, because {because}.\n\nPackage: {package}\nPocket: {pocket}\nPrincipal: {by}\n"
     )
 }
 
@@ -105,6 +120,8 @@ fn moved(line: &str, facts: &str, seconds: i64, recorded_in: &CommitId) -> Optio
         commit: commit.parse().ok()?,
         principal: fact(facts, "Principal")?,
         job: fact(facts, "Job")?,
+        added: None,
+        signed_by: None,
         generation: fact(facts, "Generation"),
         time: Timestamp::from_second(seconds).ok()?,
         recorded_in: recorded_in.clone(),
@@ -120,6 +137,8 @@ fn publication(facts: &str, seconds: i64, recorded_in: &CommitId) -> Option<Publ
         commit: fact(facts, "Commit")?,
         principal: fact(facts, "Principal")?,
         job: fact(facts, "Job")?,
+        added: fact(facts, "Added"),
+        signed_by: fact(facts, "Tag-Signed-By"),
         generation: fact(facts, "Generation"),
         time: Timestamp::from_second(seconds).ok()?,
         recorded_in: recorded_in.clone(),

@@ -6,6 +6,7 @@ use gix::ObjectId;
 use gix::objs::{Kind, Tag};
 use jiff::Timestamp;
 
+use super::signing::key_of;
 use super::{GitSite, backend, branch_ref, superproject};
 use crate::error::PocketError;
 use crate::names::{TagName, Version};
@@ -17,7 +18,18 @@ use crate::states::{BuildPlan, Published};
 pub(super) fn record(site: &GitSite, spec: &PocketSpec, published: &Published) -> Result<(), PocketError> {
     let plan = published.plan();
     move_refs(site, spec, plan)?;
-    superproject::record(site, spec, published).map_err(backend)
+    let signed_by = signed_by(site, spec, plan).map_err(backend)?;
+    superproject::record(site, spec, published, signed_by.as_deref()).map_err(backend)
+}
+
+/// Returns which key signed the version's tag; `None` if there is no tag, or it is not signed.
+fn signed_by(site: &GitSite, spec: &PocketSpec, plan: &BuildPlan) -> Result<Option<String>, RepositoryError> {
+    if spec.policy.allow_backtracking {
+        return Ok(None);
+    }
+    let Some(repository) = site.repositories.find(plan.package())? else { return Ok(None) };
+    let Some(id) = repository.reference(&site.tag_ref(plan.version()).1)? else { return Ok(None) };
+    Ok(key_of(&repository.read(id, Kind::Tag)?))
 }
 
 /// Moves the pocket's branch and makes the version's tag, in one transaction.
@@ -74,7 +86,8 @@ fn tag(
 ) -> Result<Option<RefChange>, RepositoryError> {
     let (tag, name) = site.tag_ref(version);
     let expected = repository.reference(&name)?;
-    if fault(site, repository, &tag, expected, commit)?.is_none() {
+    // One from before a key was configured stays: whoever has it could not get another under its name.
+    if fault(site, repository, &tag, expected, (commit, None))?.is_none() {
         return Ok(None);
     }
     if let Some(id) = expected {
@@ -89,6 +102,29 @@ fn tag(
             });
         }
     }
+    make_tag(site, repository, (version, &tag), (expected, commit)).map(Some)
+}
+
+/// Returns the change that gives a version its tag, whatever has its name now.
+pub(super) fn tag_anew(
+    site: &GitSite,
+    repository: &Repository,
+    version: &Version,
+    commit: ObjectId,
+) -> Result<RefChange, RepositoryError> {
+    let (tag, name) = site.tag_ref(version);
+    let expected = repository.reference(&name)?;
+    make_tag(site, repository, (version, &tag), (expected, commit))
+}
+
+/// Writes a tag, and returns the change that gives it its name.
+fn make_tag(
+    site: &GitSite,
+    repository: &Repository,
+    (version, tag): (&Version, &TagName),
+    (expected, commit): (Option<ObjectId>, ObjectId),
+) -> Result<RefChange, RepositoryError> {
+    repository.commit(commit)?;
     let object = Tag {
         target: commit,
         target_kind: Kind::Commit,
@@ -97,16 +133,27 @@ fn tag(
         message: format!("Version {version}\n").into(),
         signature: None,
     };
-    Ok(Some(RefChange { name, expected, new: Some(repository.write(&object)?) }))
+    let bytes = repository.bytes_of(&object)?;
+    let signed = match &site.tagger.signing {
+        None => bytes,
+        Some(signing) => signing.sign(bytes).map_err(|source| RepositoryError::Unreadable {
+            action: "sign a tag of",
+            path: repository.path().to_owned(),
+            source,
+        })?,
+    };
+    let name = site.tag_ref(version).1;
+    Ok(RefChange { name, expected, new: Some(repository.write_bytes(Kind::Tag, &signed)?) })
 }
 
-/// Returns what is wrong with a version's tag, in words; `None` if it is as rule G3 wants it.
+/// Returns what is wrong with a version's tag, in words; `None` if it is as rule G3 wants it, and has the signature of the
+/// key that it is known to be signed by.
 pub(super) fn fault(
     site: &GitSite,
     repository: &Repository,
     tag: &TagName,
     found: Option<ObjectId>,
-    commit: ObjectId,
+    (commit, signed_by): (ObjectId, Option<&str>),
 ) -> Result<Option<String>, RepositoryError> {
     let Some(id) = found else { return Ok(Some("nothing".to_owned())) };
     match repository.kind(id)? {
@@ -122,7 +169,12 @@ pub(super) fn fault(
         return Ok(Some(format!("a tag that calls itself {:?}", object.name)));
     }
     Ok(match object.tagger {
-        Some((name, email)) if name == site.tagger.name && email == site.tagger.email => None,
+        Some((name, email)) if name == site.tagger.name && email == site.tagger.email => {
+            match (signed_by, &site.tagger.signing) {
+                (Some(key), Some(signing)) => signing.fault(&repository.read(id, Kind::Tag)?, key),
+                _ => None,
+            }
+        }
         Some((name, email)) => Some(format!("a tag by {name:?} <{email}>")),
         None => Some("a tag by nobody".to_owned()),
     })

@@ -12,11 +12,12 @@ use jiff::Timestamp;
 use super::{GitSite, branch_ref, gitmodules, message};
 use crate::durable::{self, Lock};
 use crate::job::Publication;
-use crate::names::{CommitId, PackageName};
+use crate::names::{CommitId, PackageName, Principal};
 use crate::pocket::SuperprojectEntry;
 use crate::policy::PocketSpec;
+use crate::repair::Repair;
 use crate::repository::{
-    FileAt, RefChange, Repository, RepositoryError, commit_id, object_id, write_skeleton,
+    FileAt, MAX_PUSH, RefChange, Repository, RepositoryError, commit_id, object_id, write_skeleton,
 };
 use crate::rollback::{Move, Rollback, RolledBack};
 use crate::states::Published;
@@ -48,7 +49,7 @@ pub(super) fn initialize(site: &GitSite) -> Result<()> {
     }
     let staged = parent.join(format!(".{name}.new"));
     durable::remove_directory(&staged)?;
-    write_skeleton(&staged, None)?;
+    write_skeleton(&staged, None, MAX_PUSH)?;
     for hook in ["update", "pre-receive"] {
         let file = staged.join("hooks").join(hook);
         durable::write_with_mode(&file, NO_PUSH, 0o755)?;
@@ -64,10 +65,17 @@ pub(super) fn initialize(site: &GitSite) -> Result<()> {
 }
 
 /// Records a publication as one commit on the pocket's branch.
-pub(super) fn record(site: &GitSite, spec: &PocketSpec, published: &Published) -> Result<()> {
+///
+/// `signed_by` is the key that signed the version's tag.
+pub(super) fn record(
+    site: &GitSite,
+    spec: &PocketSpec,
+    published: &Published,
+    signed_by: Option<&str>,
+) -> Result<()> {
     let plan = published.plan();
     let (package, commit) = (plan.package(), plan.commit());
-    commit_change(site, spec, &message::compose(published), |repository, tree, _| {
+    commit_change(site, spec, &message::compose(published, signed_by), |repository, tree, _| {
         let is_new = put(tree, package.as_str(), EntryKind::Commit, link(site, commit)?);
         let urls_changed = put_urls(site, repository, &[package], tree)?;
         Ok(is_new || urls_changed || !is_recorded(site, spec, published)?)
@@ -94,6 +102,26 @@ pub(super) fn record_rollback(site: &GitSite, spec: &PocketSpec, rolled_back: &R
         }
         put_urls(site, repository, &served, tree)?;
         Ok(true)
+    })
+}
+
+/// Sets or removes a submodule, as a commit of its own that is no publication.
+pub(super) fn repair(
+    site: &GitSite,
+    spec: &PocketSpec,
+    repair: &Repair,
+    to: Option<&CommitId>,
+    by: &Principal,
+) -> Result<()> {
+    let package = &repair.package;
+    commit_change(site, spec, &message::compose_repair(repair, by), |repository, tree, _| {
+        let Some(to) = to else {
+            let before = tree.entries.len();
+            tree.entries.retain(|it| it.filename != package.as_str());
+            return Ok(tree.entries.len() != before);
+        };
+        let is_new = put(tree, package.as_str(), EntryKind::Commit, link(site, to)?);
+        Ok(put_urls(site, repository, &[package], tree)? || is_new)
     })
 }
 

@@ -161,6 +161,20 @@ impl Archive {
         Ok(self.release(suite)?.and_then(|it| it.generation))
     }
 
+    /// Returns the SHA-256 sum of the `InRelease` that first told readers of a generation; `None` if its record is lost.
+    pub(super) fn sum_of_in_release(
+        &self,
+        suite: &Suite,
+        generation: Generation,
+    ) -> Result<Option<String>, ArchiveError> {
+        let path = self.records.path(suite, generation.number());
+        let record = match read(&path)? {
+            None => read(&path.with_extension(GONE))?,
+            found => found,
+        };
+        Ok(record.map(|it| super::Sum::of(it.signed.as_bytes()).sha256))
+    }
+
     /// Finds the generation in which a package came as a suite serves it: the one that `job` made, or else the last
     /// one that changed the package, or else, if no record tells, the one that is served.
     pub(super) fn generation_of(

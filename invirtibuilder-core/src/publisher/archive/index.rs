@@ -29,13 +29,13 @@ use recovery::FoundForm;
 
 /// The size and the SHA-256 sum of some bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Sum {
-    pub(super) sha256: String,
-    pub(super) size: u64,
+pub(in crate::publisher) struct Sum {
+    pub(in crate::publisher) sha256: String,
+    pub(in crate::publisher) size: u64,
 }
 
 impl Sum {
-    pub(super) fn of(bytes: &[u8]) -> Self {
+    pub(in crate::publisher) fn of(bytes: &[u8]) -> Self {
         Self { sha256: hex(&Sha256::digest(bytes)), size: bytes.len() as u64 }
     }
 }

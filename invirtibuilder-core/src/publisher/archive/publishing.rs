@@ -141,7 +141,7 @@ impl Archive {
     }
 
     /// Refuses other bytes under a name that a suite serves for good.
-    fn check_conflicts(
+    pub(super) fn check_conflicts(
         &self,
         suite: &SuiteSpec,
         plan: &BuildPlan,
@@ -291,7 +291,7 @@ fn owned(plan: &BuildPlan, name: &str, owner: &str) -> PublishError {
     }
 }
 
-fn unfit(plan: &BuildPlan, problem: String) -> PublishError {
+pub(super) fn unfit(plan: &BuildPlan, problem: String) -> PublishError {
     let (suite, package, version) = (plan.suite().clone(), plan.package().clone(), plan.version().clone());
     PublishError::Unfit { suite, package, version, problem }
 }

@@ -11,13 +11,13 @@ use std::sync::{Arc, PoisonError};
 use super::compression::Compression;
 use super::index::{IndexFile, IndexFiles, Published, Sources};
 use super::release::{IndexPath, Kind, Listed, Release};
-use super::stanza::Stanza;
+use super::stanza::{PoolFile, Stanza};
 use super::table::Table;
 use super::{Archive, ArchiveError};
 use crate::durable;
-use crate::names::{PackageName, Suite};
+use crate::names::{Architecture, PackageName, Suite};
 use crate::policy::Held;
-use crate::publisher::Owners;
+use crate::publisher::{Owners, ServedFile};
 
 /// How many tables are kept in memory.
 const TABLES: usize = 24;
@@ -73,6 +73,39 @@ impl Archive {
     fn as_held(&self, suite: &Suite, stanza: &Stanza) -> Result<Held, ArchiveError> {
         let problem = || format!("has a malformed paragraph of {}", stanza.key.name());
         stanza.held().ok_or_else(|| ArchiveError::damaged(&self.suite_directory(suite), problem()))
+    }
+
+    /// Reads which files a suite serves of a source package, with its binary packages.
+    pub(super) fn read_files(
+        &self,
+        suite: &Suite,
+        package: &PackageName,
+    ) -> Result<Vec<ServedFile>, ArchiveError> {
+        let Some(release) = self.release(suite)? else { return Ok(Vec::new()) };
+        let mut files = BTreeSet::new();
+        for path in release.indices().iter().filter(|it| it.names_files()) {
+            for stanza in self.lookup(suite, &release, path, package)? {
+                let served =
+                    |it: PoolFile| ServedFile { path: self.directory().join(&it.path), sha256: it.sha256 };
+                files.extend(stanza.files().into_iter().map(served));
+            }
+        }
+        Ok(files.into_iter().collect())
+    }
+
+    /// Reads the paragraphs of the binary packages for an architecture.
+    pub(super) fn read_paragraphs(
+        &self,
+        suite: &Suite,
+        architecture: &Architecture,
+    ) -> Result<Vec<String>, ArchiveError> {
+        let Some(release) = self.release(suite)? else { return Ok(Vec::new()) };
+        let mut paragraphs = Vec::new();
+        let is_wanted = |it: &&IndexPath| matches!(&it.kind, Kind::Binary(found) if found == architecture);
+        for path in release.indices().iter().filter(is_wanted) {
+            paragraphs.extend(self.stanzas_of(suite, &release, path)?.into_iter().map(|it| it.text));
+        }
+        Ok(paragraphs)
     }
 
     pub(super) fn read_owners(

@@ -132,14 +132,14 @@ impl IndexPath {
 
 /// A file that a `Release` lists: its path below the suite, and its sum.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Listed {
-    pub(super) path: String,
-    pub(super) sum: Sum,
+pub(in crate::publisher) struct Listed {
+    pub(in crate::publisher) path: String,
+    pub(in crate::publisher) sum: Sum,
 }
 
 impl Listed {
     /// Returns the path, below the suite, that never has other bytes.
-    pub(super) fn by_hash(&self) -> String {
+    pub(in crate::publisher) fn by_hash(&self) -> String {
         let directory = self.path.rsplit_once('/').map_or("", |it| it.0);
         format!("{directory}/by-hash/SHA256/{}", self.sum.sha256)
     }
@@ -147,7 +147,7 @@ impl Listed {
 
 /// What a suite's `InRelease` says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Release {
+pub(in crate::publisher) struct Release {
     /// The fields before the list of files, as they are written, without those that follow here.
     head: String,
     date: Option<Timestamp>,
@@ -155,7 +155,7 @@ pub(super) struct Release {
     pub(super) valid_until: Option<Timestamp>,
     /// Which state of the suite it is; `None` in one that an older program wrote.
     pub(super) generation: Option<Generation>,
-    pub(super) files: Vec<Listed>,
+    pub(in crate::publisher) files: Vec<Listed>,
 }
 
 impl Release {
@@ -195,7 +195,7 @@ impl Release {
     }
 
     /// Reads an `InRelease` or `Release`; `None` if it is something else.
-    pub(super) fn parse(text: &str) -> Option<Self> {
+    pub(in crate::publisher) fn parse(text: &str) -> Option<Self> {
         let text = match text.split_once("-----BEGIN PGP SIGNED MESSAGE-----\n") {
             Some((_, signed)) => signed.split_once("\n\n")?.1.split_once("-----BEGIN PGP SIGNATURE-----")?.0,
             None => text,

@@ -237,6 +237,52 @@ impl Stanza {
         sums.filter_map(file).collect()
     }
 
+    /// Returns the files of the source package itself that a `Sources` paragraph names.
+    pub(super) fn source_files(&self) -> Vec<PoolFile> {
+        let records: BTreeSet<&str> = lines_of(&self.text, BUILDINFO).collect();
+        let is_record = |it: &PoolFile| {
+            records.iter().any(|line| {
+                line.split_whitespace().nth(2).is_some_and(|name| it.path.ends_with(&format!("/{name}")))
+            })
+        };
+        self.files().into_iter().filter(|it| !is_record(it)).collect()
+    }
+
+    /// Adds records of builds to a `Sources` paragraph, which lie in a directory below that of the source package, or
+    /// in that if it is empty. Those that it names already are left as they are.
+    pub(super) fn with_buildinfos<'a>(
+        &self,
+        below: &str,
+        buildinfos: impl Iterator<Item = &'a Artifact>,
+    ) -> Self {
+        let before = if below.is_empty() { String::new() } else { format!("{below}/") };
+        let known: BTreeSet<&str> = lines_of(&self.text, BUILDINFO).collect();
+        let line = |it: &Artifact| format!(" {} {} {before}{}", it.sha256, it.size, it.name);
+        let lines: Vec<String> = buildinfos.map(line).filter(|it| !known.contains(it.as_str())).collect();
+        let heading = format!("{BUILDINFO}:");
+        let (mut text, mut is_there) = (String::new(), false);
+        let mut in_field = false;
+        for old in self.text.lines() {
+            if in_field && !old.starts_with(' ') {
+                push_lines(&mut text, &lines);
+            }
+            in_field = old == heading || (in_field && old.starts_with(' '));
+            is_there |= in_field;
+            if !is_there && old.starts_with("Directory: ") && !lines.is_empty() {
+                text.push_str(&heading);
+                text.push('\n');
+                push_lines(&mut text, &lines);
+                is_there = true;
+            }
+            text.push_str(old);
+            text.push('\n');
+        }
+        if in_field {
+            push_lines(&mut text, &lines);
+        }
+        Self { key: self.key.clone(), text }
+    }
+
     /// Reads a `Sources` paragraph as what a suite holds; `None` if it is malformed.
     pub(super) fn held(&self) -> Option<Held> {
         Some(Held {
@@ -244,6 +290,13 @@ impl Stanza {
             version: self.field("Version")?.parse().ok()?,
             commit: self.field("Git-Commit").and_then(|it| it.parse().ok()),
         })
+    }
+}
+
+fn push_lines(text: &mut String, lines: &[String]) {
+    for line in lines {
+        text.push_str(line);
+        text.push('\n');
     }
 }
 

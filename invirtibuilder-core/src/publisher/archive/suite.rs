@@ -15,7 +15,7 @@ pub struct SuiteSpec {
     pub components: Vec<Component>,
     /// The component of packages with debugging symbols; `None` to leave them beside the others.
     pub debug: Option<Component>,
-    /// Its architectures, without `all`, whose packages are listed under each of them.
+    /// Its architectures, optional ones among them, without `all`, whose packages are listed under each of them.
     pub architectures: Vec<Architecture>,
     /// `Origin`; left out if empty.
     pub origin: String,
@@ -71,7 +71,7 @@ impl SuiteSpec {
             suite: pocket.suite.clone(),
             components: pocket.components.clone(),
             debug: "debug".parse().ok(),
-            architectures: pocket.architectures.clone(),
+            architectures: pocket.all_architectures().cloned().collect(),
             origin: origin.to_owned(),
             label: label.to_owned(),
             codename: None,

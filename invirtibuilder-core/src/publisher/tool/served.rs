@@ -10,7 +10,7 @@ use std::path::{Component, Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use crate::control::hex;
-use crate::names::{PackageName, Suite};
+use crate::names::{Architecture, PackageName, Suite};
 use crate::policy::Held;
 use crate::publisher::Owners;
 
@@ -204,6 +204,14 @@ impl Served {
     /// Reads the paragraphs of all binary packages of every architecture.
     pub(super) fn binaries(&self) -> Result<Vec<Paragraph>, ServedError> {
         self.paragraphs(|path| path.contains("/binary-") && path.ends_with("/Packages"))
+    }
+
+    /// Reads the paragraphs of the binary packages for an architecture, as they are.
+    pub(super) fn texts(&self, architecture: &Architecture) -> Result<Vec<String>, ServedError> {
+        let ending = format!("/binary-{architecture}/Packages");
+        let found =
+            self.paragraphs(|path| path.ends_with(&ending) && !path.contains("/debian-installer/"))?;
+        Ok(found.into_iter().map(|it| it.0).collect())
     }
 
     fn paragraphs(&self, is_wanted: impl Fn(&str) -> bool) -> Result<Vec<Paragraph>, ServedError> {

@@ -11,13 +11,13 @@ use jiff::Timestamp;
 
 use super::Shared;
 use super::layout::{ReadError, failed, write_job};
-use super::snapshot::Head;
+use super::snapshot::{Head, Snapshot};
 use super::wake::{self, Hold};
 use crate::durable::{self, DurableError, Lock};
 use crate::error::{BoxError, QueueError};
-use crate::job::{Checkpoint, Ended, GivenBack, Job, Outcome, Stage};
-use crate::names::{JobId, PackageName, Principal};
-use crate::queue::Claim;
+use crate::job::{Checkpoint, Ended, GivenBack, Job, Lane, Outcome, Relations, Request, Stage};
+use crate::names::{JobId, Principal};
+use crate::queue::{Claim, Submission};
 
 const CLAIM: &str = "claim a job";
 const END: &str = "end a job";
@@ -62,23 +62,35 @@ impl Shared {
     fn try_claim(self: &Arc<Self>) -> Result<Attempt, QueueError> {
         let now = (self.clock)();
         let snapshot = self.snapshot()?;
-        for head in snapshot.heads() {
+        // What adds an architecture comes when nothing is to be published.
+        let (publications, additions): (Vec<Head>, Vec<Head>) =
+            snapshot.heads().partition(|it| it.job.request.adds.is_none());
+        for head in publications.into_iter().chain(additions) {
             if !head.running && self.layout.has_ended(&head.job.id) {
                 self.clear(&head.job.id)?;
                 return Ok(Attempt::Cleared);
             }
-            if head.not_before(now).is_some() || self.is_damaged(&head.job.id)? {
+            if head.not_before(now).is_some()
+                || self.waits(&snapshot, &head)
+                || self.is_damaged(&head.job.id)?
+            {
                 continue;
             }
-            let package = &head.job.request.package;
-            if let Some(hold) = self.hold(package).map_err(failed(CLAIM))? {
-                match self.take_first(hold, package, now)? {
+            let lane = head.job.request.lane();
+            if let Some(hold) = self.hold(lane).map_err(failed(CLAIM))? {
+                match self.take_first(hold, lane, now)? {
                     Attempt::Nothing => (),
                     other => return Ok(other),
                 }
             }
         }
         Ok(Attempt::Nothing)
+    }
+
+    /// Returns whether an earlier job that builds what this one needs has not ended. One that a worker had began after
+    /// all of them.
+    fn waits(&self, snapshot: &Snapshot, head: &Head) -> bool {
+        !head.running && snapshot.pending_before(&head.job).any(|it| !self.layout.has_ended(it))
     }
 
     /// Returns whether a person must mend a job before it can be worked. That must not stop the other packages.
@@ -93,20 +105,22 @@ impl Shared {
         }
     }
 
-    fn hold(&self, package: &PackageName) -> Result<Option<Hold>, DurableError> {
+    fn hold(&self, lane: Lane<'_>) -> Result<Option<Hold>, DurableError> {
         let _lock = Lock::wait(&self.layout.lock())?;
-        Hold::try_now(&self.layout, package)
+        Hold::try_now(&self.layout, lane)
     }
 
-    /// Takes the first job of a package whose lock is held, and whose jobs therefore stay where they are; what
+    /// Takes the first job of a lane whose lock is held, and whose jobs therefore stay where they are; what
     /// was listed before may be out of date.
     fn take_first(
         self: &Arc<Self>,
         hold: Hold,
-        package: &PackageName,
+        lane: Lane<'_>,
         now: Timestamp,
     ) -> Result<Attempt, QueueError> {
-        let Some(head) = self.snapshot()?.head(package).filter(|it| it.not_before(now).is_none()) else {
+        let snapshot = self.snapshot()?;
+        let may_be_worked = |it: &Head| it.not_before(now).is_none() && !self.waits(&snapshot, it);
+        let Some(head) = snapshot.head(lane).filter(may_be_worked) else {
             return Ok(Attempt::Nothing);
         };
         let id = &head.job.id;
@@ -255,12 +269,17 @@ impl Claim for DirectoryClaim {
         Ok(())
     }
 
+    fn submit(&self, request: Request) -> Result<Submission, QueueError> {
+        self.shared.submit(request, &Relations::default())
+    }
+
     fn give_back(self: Box<Self>, reason: String, not_before: Timestamp) -> Result<(), QueueError> {
         const ACTION: &str = "give a job back";
         let (layout, id) = (&self.shared.layout, &self.job.id);
         let before = self.job.given_back.as_ref().map_or(0, |it| it.attempts);
         let given_back = GivenBack { attempts: before.saturating_add(1), not_before, reason };
-        let text = write_job(&self.job.request, Some(&given_back)).map_err(failed(ACTION))?;
+        let Job { request, after, builds, .. } = &self.job;
+        let text = write_job(request, after, builds, Some(&given_back)).map_err(failed(ACTION))?;
         let (running, waiting) = (layout.running_job(id), layout.waiting_job(id));
         // If this process dies between the two, the job is one of a dead worker that is not to be taken yet.
         durable::write(&running, text.as_bytes()).map_err(failed(ACTION))?;

@@ -2,6 +2,7 @@
 //!
 //! Never decides what becomes of a job.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -10,8 +11,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::error::QueueError;
-use crate::job::{Checkpoint, Ended, GivenBack, Job, Request, Stage};
-use crate::names::{CommitId, JobId, PackageName, PocketName, Principal};
+use crate::job::{Checkpoint, Ended, GivenBack, Job, Lane, Predecessor, Request, Stage};
+use crate::names::{Architecture, CommitId, JobId, PackageName, PocketName, Principal};
 
 /// The files of jobs are small; what is longer than this many bytes is not one.
 const MAX_BYTES: u64 = 1 << 20;
@@ -30,6 +31,12 @@ struct Written {
     package: PackageName,
     commit: CommitId,
     principal: Principal,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    after: Vec<Predecessor>,
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    builds: BTreeSet<PackageName>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    adds: Option<Architecture>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     given_back: Option<GivenBack>,
 }
@@ -136,12 +143,17 @@ impl Layout {
         self.ended_job(id).exists()
     }
 
+    /// Returns whether a job was accepted and has not ended.
+    pub(super) fn is_pending(&self, id: &JobId) -> bool {
+        (self.waiting_job(id).exists() || self.running_job(id).exists()) && !self.has_ended(id)
+    }
+
     pub(super) fn locks(&self) -> PathBuf {
         self.root.join("locks")
     }
 
-    pub(super) fn package_lock(&self, package: &PackageName) -> PathBuf {
-        self.locks().join(package.as_str())
+    pub(super) fn lane_lock(&self, lane: Lane<'_>) -> PathBuf {
+        self.locks().join(lane_name(lane))
     }
 
     /// Returns the file that is closed when a package's lock has been released.
@@ -216,6 +228,11 @@ impl Layout {
     }
 }
 
+/// Returns the name of a lane as a file has it: no package's name has a colon.
+pub(super) fn lane_name((package, adds): Lane<'_>) -> String {
+    adds.map_or_else(|| package.to_string(), |it| format!("{package}:{it}"))
+}
+
 /// What the name of a directory begins with whose job has ended.
 pub(super) const DISCARDED: &str = ".ended-";
 
@@ -229,16 +246,20 @@ impl ReadError {
 /// Returns the content of a job's file, which a new job and one that was given back have alike.
 pub(super) fn write_job(
     request: &Request,
+    after: &[Predecessor],
+    builds: &BTreeSet<PackageName>,
     given_back: Option<&GivenBack>,
 ) -> Result<String, serde_yaml::Error> {
-    let Request { pocket, package, commit, principal } = request.clone();
-    serde_yaml::to_string(&Written { pocket, package, commit, principal, given_back: given_back.cloned() })
+    let Request { pocket, package, commit, principal, adds } = request.clone();
+    let (after, builds) = (after.to_owned(), builds.clone());
+    let given_back = given_back.cloned();
+    serde_yaml::to_string(&Written { pocket, package, commit, principal, after, builds, adds, given_back })
 }
 
 fn read_job(path: &Path, id: &JobId) -> Result<Job, ReadError> {
-    let Written { pocket, package, commit, principal, given_back } = read_yaml(path)?;
-    let request = Request { pocket, package, commit, principal };
-    Ok(Job { id: id.clone(), request, given_back })
+    let Written { pocket, package, commit, principal, after, builds, adds, given_back } = read_yaml(path)?;
+    let request = Request { pocket, package, commit, principal, adds };
+    Ok(Job { id: id.clone(), request, after, builds, given_back })
 }
 
 fn read_yaml<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<T, ReadError> {

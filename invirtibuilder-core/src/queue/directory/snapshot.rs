@@ -10,8 +10,8 @@ use jiff::Timestamp;
 
 use super::layout::{Layout, ReadError, failed};
 use crate::error::QueueError;
-use crate::job::Job;
-use crate::names::{JobId, PackageName};
+use crate::job::{Job, Lane};
+use crate::names::JobId;
 
 /// The waiting jobs that were read so far.
 #[derive(Debug, Default)]
@@ -76,21 +76,43 @@ impl Snapshot {
         self.waiting.iter().filter(|it| !self.running.contains_key(&it.id)).map(|it| &it.job)
     }
 
-    /// Returns the first job of each package: those that a worker had, then those that wait, in their order.
+    /// Returns the first job of each lane: those that a worker had, then those that wait, in their order.
     pub(super) fn heads(&self) -> impl Iterator<Item = Head> {
         let mut seen = HashSet::new();
+        let held_up = self.held_up();
         let running = self.running.values().map(|job| (job, true));
         let waiting = self.waiting().map(|job| (job, false));
-        let mut is_first = move |package| seen.insert(package);
-        let first = running.chain(waiting).filter(move |(job, _)| is_first(&job.request.package));
+        let mut is_first = move |lane| seen.insert(lane);
+        let first = running.chain(waiting).filter(move |(job, _)| is_first(job.request.lane()));
+        let first = first.filter(move |(job, _)| !held_up.contains(&job.id));
         first.map(|(job, running)| Head { job: Arc::clone(job), running })
     }
 
-    /// Returns the first job of a package.
-    pub(super) fn head(&self, package: &PackageName) -> Option<Head> {
-        let of_package = |job: &&Arc<Job>| job.request.package == *package;
-        let running = self.running.values().find(of_package).map(|it| (it, true));
-        let first = running.or_else(|| self.waiting().find(of_package).map(|it| (it, false)));
+    /// Returns the jobs that one comes after, as far as they are still there.
+    pub(super) fn pending_before<'a>(&'a self, job: &'a Job) -> impl Iterator<Item = &'a JobId> {
+        let is_there = |id: &&JobId| {
+            self.running.contains_key(*id) || self.waiting.binary_search_by(|it| it.id.cmp(id)).is_ok()
+        };
+        job.after.iter().map(|it| &it.job).filter(is_there)
+    }
+
+    /// Returns the jobs that add an architecture and wait for an earlier publication of their package.
+    fn held_up(&self) -> HashSet<JobId> {
+        let all = || self.running.values().chain(self.waiting());
+        let adding: Vec<&Arc<Job>> = all().filter(|it| it.request.adds.is_some()).collect();
+        let is_before = |it: &Job, adds: &Job| {
+            it.request.adds.is_none() && it.request.package == adds.request.package && it.id < adds.id
+        };
+        let held_up = adding.into_iter().filter(|adds| all().any(|it| is_before(it, adds)));
+        held_up.map(|it| it.id.clone()).collect()
+    }
+
+    /// Returns the first job of a lane.
+    pub(super) fn head(&self, lane: Lane<'_>) -> Option<Head> {
+        let of_lane = |job: &&Arc<Job>| job.request.lane() == lane;
+        let running = self.running.values().find(of_lane).map(|it| (it, true));
+        let first = running.or_else(|| self.waiting().find(of_lane).map(|it| (it, false)));
+        let first = first.filter(|it| !self.held_up().contains(&it.0.id));
         first.map(|(job, running)| Head { job: Arc::clone(job), running })
     }
 }

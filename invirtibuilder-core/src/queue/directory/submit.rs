@@ -2,21 +2,23 @@
 //!
 //! Never syncs while it holds the queue's lock: the job's content is synced before, its name after.
 //!
-//! Which job is the latest of a pocket and package, and which id was given last, is noted below `.index/` without
+//! Which job is the latest of a pocket and package, which build a binary package, and which id was given last, is noted below `.index/` without
 //! syncing. That is right because the notes are believed only during the boot of the machine in which they were
 //! written: the death of a process does not lose them, and after the loss of power they are made anew from the
 //! jobs themselves.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use super::Shared;
 use super::ids;
-use super::layout::{Layout, ReadError, failed, write_job};
+use super::layout::{Layout, ReadError, failed, lane_name, write_job};
 use crate::durable::{self, DurableError, Lock, NewFile};
 use crate::error::QueueError;
-use crate::job::{Job, Request};
+use crate::job::{Job, Predecessor, Relations, Request};
 use crate::names::{JobId, PackageName, PocketName};
 use crate::queue::Submission;
 
@@ -31,23 +33,37 @@ struct Index {
 
 impl Shared {
     /// Accepts a request, durably.
-    pub(super) fn submit(&self, request: Request) -> Result<Submission, QueueError> {
-        let content = write_job(&request, None).map_err(failed(ACTION))?;
-        let mut file = NewFile::create(&self.layout.waiting().join("job")).map_err(failed(ACTION))?;
-        file.write_all(content.as_bytes()).map_err(failed(ACTION))?;
-        file.sync().map_err(failed(ACTION))?;
-
-        let lock = Lock::wait(&self.layout.lock()).map_err(failed(ACTION))?;
-        let index = self.index(&lock)?;
-        let latest = index.latest(&self.layout, &request.pocket, &request.package);
-        if let Some(job) = self.unfinished(latest.as_ref())?
-            && job.request.commit == request.commit
-        {
-            drop(lock);
-            self.sync_place(&job.id)?;
-            return Ok(Submission::AlreadyQueued(job));
+    pub(super) fn submit(&self, request: Request, relations: &Relations) -> Result<Submission, QueueError> {
+        let Relations { builds, needs, .. } = relations;
+        let mut after = Vec::new();
+        if !needs.is_empty() {
+            let lock = Lock::wait(&self.layout.lock()).map_err(failed(ACTION))?;
+            after = self.index(&lock)?.predecessors(&self.layout, &request, relations);
         }
-        let id = self.place(file, &index, &request, latest.as_ref())?;
+        let (lock, index, latest, file) = loop {
+            let content = write_job(&request, &after, builds, None).map_err(failed(ACTION))?;
+            let mut file = NewFile::create(&self.layout.waiting().join("job")).map_err(failed(ACTION))?;
+            file.write_all(content.as_bytes()).map_err(failed(ACTION))?;
+            file.sync().map_err(failed(ACTION))?;
+
+            let lock = Lock::wait(&self.layout.lock()).map_err(failed(ACTION))?;
+            let index = self.index(&lock)?;
+            let latest = index.latest(&self.layout, &request);
+            if let Some(job) = self.unfinished(latest.as_ref())?
+                && job.request.commit == request.commit
+            {
+                drop(lock);
+                self.sync_place(&job.id)?;
+                return Ok(Submission::AlreadyQueued(job));
+            }
+            // What was accepted since the content was written must be in it as well; what has ended may stay.
+            let now = index.predecessors(&self.layout, &request, relations);
+            if now.iter().all(|it| after.contains(it)) {
+                break (lock, index, latest, file);
+            }
+            after = now;
+        };
+        let id = self.place(file, &index, &request, builds, latest.as_ref())?;
         drop(lock);
 
         if let Err(error) = durable::sync_directory(self.layout.waiting()) {
@@ -55,7 +71,7 @@ impl Shared {
             let _ = durable::remove_file(&self.layout.waiting_job(&id));
             return Err(failed(ACTION)(error));
         }
-        Ok(Submission::Accepted(Job { id, request, given_back: None }))
+        Ok(Submission::Accepted(Job { after, builds: builds.clone(), ..Job::new(id, request) }))
     }
 
     /// Gives a synced file the next id as its name.
@@ -64,6 +80,7 @@ impl Shared {
         file: NewFile,
         index: &Index,
         request: &Request,
+        builds: &BTreeSet<PackageName>,
         latest: Option<&JobId>,
     ) -> Result<JobId, QueueError> {
         let mut last = index.last();
@@ -79,6 +96,7 @@ impl Shared {
             // The notes come first: if this process dies before the job has its name, they name a job that never
             // was, and the one before it.
             index.note(&id, request, latest).map_err(failed(ACTION))?;
+            index.note_builds(&self.layout, &id, request, builds).map_err(failed(ACTION))?;
             match file.place(&self.layout.waiting_job(&id)).map_err(failed(ACTION))? {
                 None => return Ok(id),
                 Some(back) => file = back,
@@ -137,6 +155,7 @@ impl Shared {
         jobs.sort_unstable_by(|a, b| a.id.cmp(&b.id));
         for job in &jobs {
             index.note(&job.id, &job.request, None).map_err(failed(ACTION))?;
+            index.note_builds(&self.layout, &job.id, &job.request, &job.builds).map_err(failed(ACTION))?;
         }
         let unfinished = jobs.into_iter().map(|it| it.id.clone());
         let last = unfinished.chain(self.last_ended()?).filter(ids::is_plausible).max();
@@ -164,29 +183,83 @@ impl Index {
         self.root.join(".last-id")
     }
 
-    fn entry(&self, pocket: &PocketName, package: &PackageName) -> PathBuf {
-        self.root.join(pocket.as_str()).join(package.as_str())
+    fn entry(&self, request: &Request) -> PathBuf {
+        self.root.join(request.pocket.as_str()).join(lane_name(request.lane()))
     }
 
     fn last(&self) -> Option<JobId> {
         read_ids(&self.last_id()).into_iter().next()
     }
 
-    /// Returns the latest job of a pocket and package that ever was.
-    fn latest(&self, layout: &Layout, pocket: &PocketName, package: &PackageName) -> Option<JobId> {
+    /// Returns the latest job of a request's pocket and lane that ever was.
+    fn latest(&self, layout: &Layout, request: &Request) -> Option<JobId> {
         let was = |id: &JobId| {
             layout.waiting_job(id).exists() || layout.running_job(id).exists() || layout.has_ended(id)
         };
-        read_ids(&self.entry(pocket, package)).into_iter().find(was)
+        read_ids(&self.entry(request)).into_iter().find(was)
     }
 
     /// Notes a job and the one before it.
     fn note(&self, id: &JobId, request: &Request, before: Option<&JobId>) -> Result<(), DurableError> {
-        let entry = self.entry(&request.pocket, &request.package);
+        let entry = self.entry(request);
         durable::create_directory(entry.parent().unwrap_or(&self.root))?;
         let before = before.map_or("", JobId::as_str);
         durable::note(&entry, format!("{id} {before}").as_bytes())?;
         durable::note(&self.last_id(), id.as_str().as_bytes())
+    }
+}
+
+/// Notes of which jobs build a binary package: one line a job, which is its id, its pocket and its package.
+impl Index {
+    /// Returns where it is noted who builds a package. No pocket has a name like this.
+    fn builders(&self, binary: &PackageName) -> PathBuf {
+        self.root.join(".builds").join(binary.as_str())
+    }
+
+    fn read_builders(&self, layout: &Layout, binary: &PackageName) -> Vec<(JobId, PocketName, PackageName)> {
+        let text = fs::read_to_string(self.builders(binary)).unwrap_or_default();
+        let read = |line: &str| {
+            let mut words = line.split(' ');
+            Some((words.next()?.parse().ok()?, words.next()?.parse().ok()?, words.next()?.parse().ok()?))
+        };
+        text.lines().filter_map(read).filter(|it: &(JobId, _, _)| layout.is_pending(&it.0)).collect()
+    }
+
+    /// Notes what a job builds; forgets those jobs of it that have ended.
+    fn note_builds(
+        &self,
+        layout: &Layout,
+        id: &JobId,
+        request: &Request,
+        builds: &BTreeSet<PackageName>,
+    ) -> Result<(), DurableError> {
+        if !builds.is_empty() {
+            durable::create_directory(&self.root.join(".builds"))?;
+        }
+        for binary in builds {
+            let mut text = String::new();
+            let own = (id.clone(), request.pocket.clone(), request.package.clone());
+            for (id, pocket, package) in self.read_builders(layout, binary).iter().chain([&own]) {
+                // Writing to a string does not fail.
+                let _ = writeln!(text, "{id} {pocket} {package}");
+            }
+            durable::note(&self.builders(binary), text.as_bytes())?;
+        }
+        Ok(())
+    }
+
+    /// Returns the jobs that have not ended and that build what a new one needs, in their order.
+    fn predecessors(&self, layout: &Layout, request: &Request, relations: &Relations) -> Vec<Predecessor> {
+        let mut found: BTreeMap<JobId, Predecessor> = BTreeMap::new();
+        for binary in &relations.needs {
+            for (id, pocket, package) in self.read_builders(layout, binary) {
+                if package != request.package && relations.against.contains(&pocket) {
+                    let new = || Predecessor { job: id.clone(), package, builds: Vec::new() };
+                    found.entry(id.clone()).or_insert_with(new).builds.push(binary.clone());
+                }
+            }
+        }
+        found.into_values().collect()
     }
 }
 

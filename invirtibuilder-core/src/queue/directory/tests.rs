@@ -58,11 +58,12 @@ fn request(package: &str, commit: char) -> Request {
         package: package.parse().unwrap(),
         commit: commit.to_string().repeat(40).parse().unwrap(),
         principal: "alice@EXAMPLE.ORG".parse().unwrap(),
+        adds: None,
     }
 }
 
 fn submit(queue: &DirectoryQueue, package: &str, commit: char) -> JobId {
-    let submission = queue.submit(request(package, commit)).unwrap();
+    let submission = queue.submit(request(package, commit), &Relations::default()).unwrap();
     assert!(matches!(submission, Submission::Accepted(_)), "{submission:?}");
     submission.job().id.clone()
 }
@@ -117,7 +118,8 @@ fn after_a_boot_the_index_is_made_anew_from_the_jobs() {
     fs::write(world.path(".index/.boot"), "another boot").unwrap();
     fs::remove_file(world.path(".index/dev/hello")).unwrap();
     fs::write(world.path(".index/.last-id"), "20010101000000_aaaaaa").unwrap();
-    let again = |package, commit| world.queue.submit(request(package, commit)).unwrap();
+    let again =
+        |package, commit| world.queue.submit(request(package, commit), &Relations::default()).unwrap();
     assert!(matches!(again("hello", 'a'), Submission::AlreadyQueued(job) if job.id == running));
     assert!(matches!(again("world", 'b'), Submission::AlreadyQueued(job) if job.id == waiting));
     assert!(world.submit("old", 'a') > waiting);
@@ -129,7 +131,7 @@ fn a_note_of_a_job_that_never_was_leads_to_the_one_before_it() {
     let id = world.submit("hello", 'a');
     // The process died between the note and the name.
     fs::write(world.path(".index/dev/hello"), format!("99991231235959_zzzzzz {id}")).unwrap();
-    let again = world.queue.submit(request("hello", 'a')).unwrap();
+    let again = world.queue.submit(request("hello", 'a'), &Relations::default()).unwrap();
     assert!(matches!(again, Submission::AlreadyQueued(job) if job.id == id));
 }
 
@@ -213,7 +215,7 @@ fn what_is_left_of_a_job_that_ended_is_cleared_by_the_next_claim() {
     fs::create_dir(world.path(&format!("running/.ended-{id}"))).unwrap();
     fs::write(world.path(&format!("running/.ended-{id}/job")), &text).unwrap();
     assert_eq!(world.pending(), [], "the record of the end counts");
-    let again = world.queue.submit(request("hello", 'a')).unwrap();
+    let again = world.queue.submit(request("hello", 'a'), &Relations::default()).unwrap();
     let claim = world.claim(&again.job().id);
     assert_ne!(claim.job().id, id);
     assert!(!running.exists() && !world.path(id.as_str()).exists());
@@ -232,4 +234,44 @@ fn unfinished_files_are_removed_when_they_are_old() {
     fs::File::options().write(true).open(&old).unwrap().set_modified(day_ago).unwrap();
     assert!(world.queue.claim().unwrap().is_none());
     assert!(!old.exists() && new.exists());
+}
+
+fn relations(builds: &str, needs: &str) -> Relations {
+    let names = |it: &str| it.split_whitespace().map(|it| it.parse().unwrap()).collect();
+    Relations { builds: names(builds), needs: names(needs), against: ["dev".parse().unwrap()].into() }
+}
+
+#[test]
+fn a_job_file_says_what_the_job_comes_after_and_why() {
+    let world = World::new();
+    let library = world.queue.submit(request("lib", 'a'), &relations("lib-dev", "")).unwrap();
+    let user = world.queue.submit(request("user", 'a'), &relations("", "lib-dev make")).unwrap();
+    let (library, user) = (&library.job().id, &user.job().id);
+    let text = |id: &JobId| fs::read_to_string(world.path(id.as_str())).unwrap();
+    assert!(text(library).ends_with("\nbuilds:\n- lib-dev\n"), "{}", text(library));
+    let after = format!("\nafter:\n- job: {library}\n  package: lib\n  builds:\n  - lib-dev\n");
+    assert!(text(user).ends_with(&after), "{}", text(user));
+}
+
+#[test]
+fn what_builds_what_is_known_again_after_the_loss_of_power() {
+    let world = World::new();
+    let library = world.queue.submit(request("lib", 'a'), &relations("lib-dev", "")).unwrap();
+    let noted = fs::read_to_string(world.path(".index/.builds/lib-dev")).unwrap();
+    assert_eq!(noted, format!("{} dev lib\n", library.job().id));
+    // Notes of another boot may be torn.
+    fs::write(world.path(".index/.builds/lib-dev"), "2026").unwrap();
+    fs::write(world.path(".index/.boot"), "another").unwrap();
+    let user = world.other().submit(request("user", 'a'), &relations("", "lib-dev")).unwrap();
+    assert_eq!(user.job().after.len(), 1, "{user:?}");
+    assert_eq!(fs::read_to_string(world.path(".index/.builds/lib-dev")).unwrap(), noted);
+}
+
+#[test]
+fn a_job_that_somebody_moved_away_releases_those_who_wait_for_it() {
+    let world = World::new();
+    let library = world.queue.submit(request("lib", 'a'), &relations("lib-dev", "")).unwrap();
+    let user = world.queue.submit(request("user", 'a'), &relations("", "lib-dev")).unwrap();
+    fs::rename(world.path(library.job().id.as_str()), world.path(".away")).unwrap();
+    drop(world.claim(&user.job().id));
 }

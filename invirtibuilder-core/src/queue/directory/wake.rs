@@ -19,7 +19,7 @@ use rustix::io::Errno;
 
 use super::layout::Layout;
 use crate::durable::{self, DurableError, Lock};
-use crate::names::PackageName;
+use crate::job::Lane;
 use crate::stop::Stop;
 
 /// When a process dies, the kernel may close its bell a moment before it releases its locks; so whoever heard a
@@ -55,10 +55,10 @@ pub(super) struct Hold {
 }
 
 impl Hold {
-    /// Takes the lock of a package if nobody has it. The caller holds the queue's own lock, so that a look at
+    /// Takes the lock of a lane if nobody has it. The caller holds the queue's own lock, so that a look at
     /// who is alive never keeps a claim from its job.
-    pub(super) fn try_now(layout: &Layout, package: &PackageName) -> Result<Option<Self>, DurableError> {
-        match Lock::try_now(&layout.package_lock(package))? {
+    pub(super) fn try_now(layout: &Layout, lane: Lane<'_>) -> Result<Option<Self>, DurableError> {
+        match Lock::try_now(&layout.lane_lock(lane))? {
             // The bell is opened only now: closing it after a failure would wake others to fail as well.
             Some(lock) => Ok(Some(Self { _lock: lock, _bell: durable::create_log(&layout.bell())? })),
             None => Ok(None),

@@ -53,6 +53,13 @@ impl Waiting {
     }
 }
 
+/// Makes the signature alone of a text that is there.
+pub(super) fn detached(signer: &GpgSigner, text: &str) -> Result<Vec<u8>, SignError> {
+    let waiting = Waiting::new(signer, Form::Detached)?;
+    let files = Files { text: MemoryFile::new(text.as_bytes())?, keyring: MemoryFile::new(&signer.keyring)? };
+    waiting.finish(signer, text, &files).map_err(|problem| signer.explain(problem, &files.text))
+}
+
 /// What a signature is read back with.
 #[derive(Debug)]
 struct Files {

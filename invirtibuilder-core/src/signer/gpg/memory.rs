@@ -11,11 +11,11 @@ use crate::signer::SignError;
 
 /// A file without a name. It is gone with this value, or with the process.
 #[derive(Debug)]
-pub(super) struct MemoryFile(File);
+pub(crate) struct MemoryFile(File);
 
 impl MemoryFile {
     /// Makes one with these bytes.
-    pub(super) fn new(bytes: &[u8]) -> Result<Self, SignError> {
+    pub(crate) fn new(bytes: &[u8]) -> Result<Self, SignError> {
         let make = || {
             let mut file = File::from(rustix::fs::memfd_create("signer", MemfdFlags::CLOEXEC)?);
             file.write_all(bytes)?;
@@ -26,12 +26,12 @@ impl MemoryFile {
     }
 
     /// Returns a path by which programs of the same user can open it (proc(5)).
-    pub(super) fn path(&self) -> PathBuf {
+    pub(crate) fn path(&self) -> PathBuf {
         PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), self.0.as_raw_fd()))
     }
 
     /// Returns what is in it now.
-    pub(super) fn read(&self) -> Result<Vec<u8>, SignError> {
+    pub(crate) fn read(&self) -> Result<Vec<u8>, SignError> {
         let read = || {
             let mut bytes = Vec::new();
             // Opened again, so that nobody's position in it matters.

@@ -3,10 +3,11 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{Needs, Package, sort};
+use super::against::View;
+use super::{Package, Question, sort};
 use crate::builder::overlay::store::{Kind, Store};
 use crate::builder::overlay::tree::Tree;
 use crate::builder::overlay::{Trouble, Workplace};
@@ -21,6 +22,9 @@ const OLD: Duration = Duration::from_secs(3600);
 /// The file among the lists that tells them from others.
 const STAMP: &str = "stamp";
 
+/// The directory among the lists with what apt computed from them.
+const COMPUTED: &str = "computed";
+
 /// When lists are fetched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum When {
@@ -30,15 +34,50 @@ pub(super) enum When {
     Always,
 }
 
+/// What apt knows packages from.
+pub(super) struct Sources<'a> {
+    pub(super) tree: &'a Tree,
+    /// Where its lists are.
+    pub(super) lists: &'a Path,
+    /// sources.list(5).
+    pub(super) list: PathBuf,
+    /// The directory of the `.sources` files besides it.
+    pub(super) parts: PathBuf,
+    /// `apt_preferences(5)`.
+    pub(super) preferences: PathBuf,
+    /// Where apt keeps what it computed from all of these, for the next question about the same; `None` if that would
+    /// never be asked.
+    pub(super) computed: Option<PathBuf>,
+}
+
+impl<'a> Sources<'a> {
+    /// Takes those of a tree, whose lists somebody asks about once.
+    pub(super) fn of(tree: &'a Tree, lists: &'a Path) -> Self {
+        let etc = tree.root().join("etc/apt");
+        Self {
+            tree,
+            lists,
+            list: etc.join("sources.list"),
+            parts: etc.join("sources.list.d"),
+            preferences: "/dev/null".into(),
+            computed: None,
+        }
+    }
+
+    /// Takes those of a tree, whose lists are kept.
+    pub(super) fn of_kept(tree: &'a Tree, lists: &'a Path) -> Self {
+        Self { computed: Some(lists.join(COMPUTED)), ..Self::of(tree, lists) }
+    }
+}
+
 /// Writes apt.conf(5).
 pub(super) fn settings(
     entry: &Entry,
-    tree: &Tree,
-    lists: &Path,
+    sources: &Sources<'_>,
     architecture: &Architecture,
     proxy: Option<&str>,
 ) -> String {
-    let (own, root) = (entry.part(Part::Home), tree.root());
+    let (own, root) = (entry.part(Part::Home), sources.tree.root());
     let mut text = String::new();
     let mut set = |name: &str, value: &str| {
         // Paths of ours have neither quotes nor backslashes. Writing to a string does not fail.
@@ -48,16 +87,18 @@ pub(super) fn settings(
     for (name, value) in [
         ("Dir", path(&own)),
         ("Dir::State", path(&own)),
-        ("Dir::State::lists", path(lists)),
+        ("Dir::State::lists", path(sources.lists)),
         ("Dir::State::status", path(&root.join("var/lib/dpkg/status"))),
-        ("Dir::Cache", path(&own)),
-        ("Dir::Etc::sourcelist", path(&root.join("etc/apt/sources.list"))),
-        ("Dir::Etc::sourceparts", path(&root.join("etc/apt/sources.list.d"))),
+        ("Dir::Cache", path(sources.computed.as_ref().unwrap_or(&own))),
+        ("Dir::Cache::archives", path(&own)),
+        ("Dir::Etc::sourcelist", path(&sources.list)),
+        ("Dir::Etc::sourceparts", path(&sources.parts)),
+        ("Dir::Etc::preferences", path(&sources.preferences)),
         ("Dir::Etc::trustedparts", path(&root.join("etc/apt/trusted.gpg.d"))),
     ] {
         set(name, &value);
     }
-    for name in ["main", "parts", "trusted", "preferences", "preferencesparts"] {
+    for name in ["main", "parts", "trusted", "preferencesparts"] {
         set(&format!("Dir::Etc::{name}"), "/dev/null");
     }
     for (name, value) in [
@@ -108,10 +149,16 @@ pub(super) fn update(
     writeln!(log, "invirtibuilder: fetching apt's lists").map_err(|e| machine(e.into()))?;
     let entry = place.store.workshop().enter(place.walls)?;
     let lists = entry.part(Part::Chroots);
-    let command = place.apt("apt-get", &entry, tree, &lists, architecture)?.args(["-q", "update"]);
+    let command = place.apt("apt-get", &entry, &Sources::of(tree, &lists), architecture)?;
+    let command = command.args(["-q", "update"]);
     if let Err(problem) = sort(command.run_interruptible(place.interrupt))? {
         return Err(Trouble::Moment(format!("apt's lists cannot be fetched: {}", last_lines(&problem))));
     }
+    // Apt writes there as the account that fetched the lists.
+    let account = place.walls.account();
+    durable::create_directory(&lists.join(COMPUTED)).map_err(|e| machine(e.into()))?;
+    durable::give_to(&lists.join(COMPUTED), account.user(), account.group())
+        .map_err(|e| machine(e.into()))?;
     let stamp = jiff::Timestamp::now().to_string();
     durable::write(&lists.join(STAMP), stamp.as_bytes()).map_err(|e| machine(e.into()))?;
     place.store.forget_answers()?;
@@ -129,24 +176,32 @@ pub(super) fn update(
 /// No packages do: that is the source package's fault. The lists must be there.
 pub(super) fn ask(
     place: &Workplace<'_>,
-    tree: &Tree,
-    architecture: &Architecture,
-    needs: &Needs,
+    question: &Question<'_>,
+    view: &View,
     log: &mut (dyn Write + Send),
 ) -> Result<Vec<Package>, Trouble> {
     let machine = |e: BoxError| Trouble::Machine(e);
-    let lists = place.store.take(Kind::Lists, &tree.id)?;
-    let lists = lists.ok_or_else(|| machine("apt's lists are gone".into()))?;
     let entry = place.store.workshop().enter(place.walls)?;
     let file = entry.part(Part::Input).join("needs.dsc");
-    durable::note(&file, needs.text.as_bytes()).map_err(|e| machine(e.into()))?;
+    durable::note(&file, question.needs.text.as_bytes()).map_err(|e| machine(e.into()))?;
     let mut output = Vec::new();
-    let command = place.apt("apt-get", &entry, tree, &lists.path, architecture)?;
+    let sources = view.sources(question.tree, &entry)?;
+    let mut command = place.apt("apt-get", &entry, &sources, question.architecture)?;
+    let beside = &question.needs.beside;
+    if !beside.is_empty() {
+        let packages = entry.part(Part::Input).join("Packages");
+        durable::note(&packages, beside.as_bytes()).map_err(|e| machine(e.into()))?;
+        command = command.arg("--with-source").arg(&packages);
+    }
     let command = command.args(["-q", "--yes", "--no-remove", "--print-uris", "build-dep", "--"]).arg(&file);
     let status = command.run_logged(&mut output, place.interrupt);
     let text = String::from_utf8_lossy(&output).into_owned();
     let answer = match sort(status.map(|status| if status.success() { Vec::new() } else { vec![1] }))? {
-        Ok(failed) if failed.is_empty() => parse(&text).map_err(machine),
+        Ok(failed) if failed.is_empty() => parse(&text).map_err(machine).and_then(|mut packages| {
+            // They are brought in otherwise.
+            packages.retain(|it| !beside.contains(&it.sha256));
+            view.locate(packages)
+        }),
         _ => {
             let explanation = explanation(&text, &format!("builddeps:{}", file.display()));
             writeln!(log, "{}", explanation.join("\n")).map_err(|e| machine(e.into()))?;
@@ -182,8 +237,8 @@ fn is_plain(name: &str) -> bool {
 }
 
 /// Returns the lines in which apt says why not.
-fn explanation(text: &str, subject: &str) -> Vec<String> {
-    let text = text.replace(subject, "the package");
+pub(super) fn explanation(text: &str, subject: &str) -> Vec<String> {
+    let text = if subject.is_empty() { text.to_owned() } else { text.replace(subject, "the package") };
     let lines = || text.lines().map(str::trim).filter(|it| !it.is_empty());
     let unmet = lines().skip_while(|it| !it.contains("unmet dependencies:")).skip(1);
     let mut found: Vec<String> = unmet.map(str::to_owned).collect();

@@ -6,16 +6,15 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use super::{Package, sort};
+use super::apt::Sources;
+use super::{Package, Question, against, sort};
 use crate::builder::overlay::store::Store;
-use crate::builder::overlay::tree::Tree;
 use crate::builder::overlay::{Trouble, Workplace};
 use crate::builder::results::open_regular;
 use crate::builder::scratch::Part;
 use crate::control::hex;
 use crate::durable::{self, NewFile, scratch};
 use crate::error::BoxError;
-use crate::names::Architecture;
 
 /// The program of apt's that fetches files.
 const HELPER: &str = "/usr/lib/apt/apt-helper";
@@ -37,8 +36,7 @@ pub(super) fn are_at_hand(store: &Store, packages: &[Package]) -> Result<bool, B
 /// Fetches the packages that are not at hand, and checks their hashes.
 pub(super) fn all(
     place: &Workplace<'_>,
-    tree: &Tree,
-    architecture: &Architecture,
+    question: &Question<'_>,
     packages: &[Package],
     log: &mut (dyn Write + Send),
 ) -> Result<(), Trouble> {
@@ -53,9 +51,19 @@ pub(super) fn all(
     }
     writeln!(log, "invirtibuilder: fetching {} packages", missing.len())
         .map_err(|e| Trouble::Machine(e.into()))?;
+    let (local, missing): (Vec<&Package>, Vec<&Package>) =
+        missing.into_iter().partition(|it| it.local().is_some());
+    let mut files = Vec::new();
+    for package in local {
+        files.push(against::take(package, &place_of(place.store, package)?)?);
+    }
+    if missing.is_empty() {
+        return durable::commit_all(files).map_err(|e| Trouble::Machine(e.into()));
+    }
     let entry = place.store.workshop().enter(place.walls)?;
     let lists = entry.part(Part::Chroots);
-    let mut command = place.apt(HELPER, &entry, tree, &lists, architecture)?.arg("download-file");
+    let sources = Sources::of(question.tree, &lists);
+    let mut command = place.apt(HELPER, &entry, &sources, question.architecture)?.arg("download-file");
     for package in &missing {
         // Apt makes links to files of `file:`, and copies those of `copy:`.
         let uri = package.uri.strip_prefix("file:").map(|it| format!("copy:{it}"));
@@ -65,20 +73,20 @@ pub(super) fn all(
     if let Err(problem) = sort(command.run_interruptible(place.interrupt))? {
         return Err(Trouble::Moment(format!("build dependencies cannot be fetched: {}", problem.trim())));
     }
-    let mut files = Vec::new();
     for package in missing {
-        files.push(take(&entry.part(Part::Output), package, &place_of(place.store, package)?)?);
+        let fetched = entry.part(Part::Output).join(&package.sha256);
+        files.push(take(&fetched, package, &place_of(place.store, package)?)?);
     }
     durable::commit_all(files).map_err(|e| Trouble::Machine(e.into()))?;
     Ok(entry.remove()?)
 }
 
 /// Copies a package whose hash is right.
-fn take(from: &Path, package: &Package, to: &Path) -> Result<NewFile, BoxError> {
-    let mut source = open_regular(&from.join(&package.sha256))?;
+pub(super) fn take(from: &Path, package: &Package, to: &Path) -> Result<NewFile, BoxError> {
+    let mut source = open_regular(from)?;
     let mut target = NewFile::create(to)?;
     if copy(&mut source, &mut target)? != package.sha256 {
-        return Err(format!("{} is not what apt's lists say", package.file).into());
+        return Err(format!("{} is not what apt's lists say", from.display()).into());
     }
     Ok(target)
 }
@@ -99,18 +107,18 @@ fn copy(source: &mut File, target: &mut impl Write) -> io::Result<String> {
 
 /// Makes packages visible in a directory, under the names that apt expects. Their hashes are checked once more, as
 /// they may have lain there for long; one that is not right is forgotten.
-pub(in crate::builder::overlay) fn link(
-    store: &Store,
-    packages: &[Package],
-    into: &Path,
-) -> Result<(), BoxError> {
+pub(in crate::builder) fn link(store: &Store, packages: &[Package], into: &Path) -> Result<(), BoxError> {
     for package in packages {
         let from = place_of(store, package)?;
         if copy(&mut File::open(&from)?, &mut io::sink())? != package.sha256 {
             durable::remove_file(&from)?;
             return Err(format!("the kept copy of {} was damaged; it is removed", package.file).into());
         }
-        scratch::link(&from, &into.join(&package.file))?;
+        let to = into.join(&package.file);
+        match scratch::link(&from, &to) {
+            Err(e) if e.kind() == io::ErrorKind::CrossesDevices => scratch::copy(&from, &to)?,
+            other => other?,
+        }
     }
     Ok(())
 }

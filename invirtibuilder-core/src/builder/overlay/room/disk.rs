@@ -20,7 +20,7 @@ pub(super) fn is_full() -> bool {
 }
 
 /// Ends this process, and with it the room, once more than `limit` bytes are below the upper directory.
-pub(super) fn watch(upper: OwnedFd, limit: u64) {
+pub(in crate::builder) fn watch(upper: OwnedFd, limit: u64) {
     const PAUSE: Duration = Duration::from_secs(1);
     std::thread::spawn(move || {
         loop {

@@ -92,16 +92,25 @@ const NO_SUCH_CALL: u32 = 0x0005_0026;
 /// Numbers from here on are those of x32, an interface that Debian's kernels have off.
 const X32: u32 = 0x4000_0000;
 
+/// What a filter lets through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mounting {
+    /// No mounts.
+    Denied,
+    /// mount(2) and umount2(2), for who has the capability over the room's own mounts.
+    Allowed,
+}
+
 /// Installs the filter for this thread and all that it starts. It cannot be removed; and no program gains privilege
 /// any more (`PR_SET_NO_NEW_PRIVS`, prctl(2)).
 ///
 /// # Errors
 /// There is no filter for this machine's architecture, or the kernel has no seccomp.
-pub(super) fn install() -> Result<(), BoxError> {
-    Ok(seccompiler::apply_filter(&program(std::env::consts::ARCH)?)?)
+pub(super) fn install(mounting: Mounting) -> Result<(), BoxError> {
+    Ok(seccompiler::apply_filter(&program(std::env::consts::ARCH, mounting)?)?)
 }
 
-fn program(architecture: &str) -> Result<BpfProgram, BoxError> {
+fn program(architecture: &str, mounting: Mounting) -> Result<BpfProgram, BoxError> {
     let interfaces = match architecture {
         "x86_64" => [X86_64, I386],
         "aarch64" => [AARCH64, ARM],
@@ -111,7 +120,7 @@ fn program(architecture: &str) -> Result<BpfProgram, BoxError> {
     };
     let mut program = vec![load(AUDIT_ARCH)];
     for interface in &interfaces {
-        let block = block(interface);
+        let block = block(interface, mounting);
         // A jump goes 255 instructions far at most.
         let length = u8::try_from(block.len())?;
         program.push(sock_filter { code: JUMP_IF_EQUAL, jt: 0, jf: length, k: interface.audit });
@@ -122,15 +131,21 @@ fn program(architecture: &str) -> Result<BpfProgram, BoxError> {
 }
 
 /// Returns the instructions for one interface; all ways through them end in there.
-fn block(interface: &Interface) -> BpfProgram {
+fn block(interface: &Interface, mounting: Mounting) -> BpfProgram {
+    /// The first numbers of those that are denied are mount and umount2.
+    const MOUNTS: usize = 2;
     let mut block = vec![load(NUMBER), when(JUMP_IF_AT_LEAST, X32), end(NO_SUCH_CALL)];
-    for (numbers, answer) in [(&ABSENT_EVERYWHERE[..], NO_SUCH_CALL), (&DENIED_EVERYWHERE[..], NOT_PERMITTED)]
-    {
+    let (newer, allowed) = match mounting {
+        Mounting::Denied => (NOT_PERMITTED, 0),
+        // So that mount(8) takes the older calls.
+        Mounting::Allowed => (NO_SUCH_CALL, MOUNTS),
+    };
+    for (numbers, answer) in [(&ABSENT_EVERYWHERE[..], NO_SUCH_CALL), (&DENIED_EVERYWHERE[..], newer)] {
         for number in numbers {
             block.extend([when(JUMP_IF_EQUAL, *number), end(answer)]);
         }
     }
-    for number in interface.denied {
+    for number in interface.denied.iter().skip(allowed) {
         block.extend([when(JUMP_IF_EQUAL, *number), end(NOT_PERMITTED)]);
     }
     for (number, flags) in

@@ -3,6 +3,7 @@
 //!
 //! Never starts a program of the room before privilege is given up and the filter is installed.
 
+use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
@@ -12,7 +13,9 @@ use rustix::mount::{MountFlags, UnmountFlags, mount, mount_bind, mount_remount, 
 use rustix::process::{DumpableBehavior, Gid, Uid};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
-use super::{BUILD, End, HOST, Plan, Shown, USER, User, collect, disk, filter, loopback};
+use super::{
+    BUILD, CHROOT, End, HOST, Plan, Shown, Surroundings, USER, User, carry, collect, disk, filter, loopback,
+};
 use crate::durable::{self, scratch};
 use crate::error::BoxError;
 use crate::process::Command;
@@ -40,30 +43,48 @@ pub fn enter(plan: &Plan) -> Result<End, BoxError> {
     rustix::process::umask(Mode::from_raw_mode(0o022));
     die_with_parent()?;
     refuse_open_files()?;
-    let output = plan.results.as_deref().map(|it| give_to_user(it)).transpose()?;
+    let output = plan.results.as_deref().map(|it| give_to_user(it, plan.surroundings.id)).transpose()?;
     let upper = furnish(plan)?;
-    loopback::bring_up()?;
-    rustix::system::sethostname(HOST.as_bytes()).map_err(failed("name the host", HOST))?;
-    shut_the_door()?;
-    give_up_privilege(plan.user)?;
-    // The kernel forgets it when a process changes its ids.
-    die_with_parent()?;
-    if let Some((upper, limit)) = upper.zip(plan.disk) {
-        disk::watch(upper, limit);
-    }
+    let carrier = plan.keep.as_ref().map(carry::Carrier::prepare).transpose()?;
+    settle(plan, &upper)?;
+    rustix::process::umask(Mode::from_raw_mode(plan.surroundings.umask));
     for step in &plan.steps {
         let mut command = Command::new(&step.program).args(&step.arguments).current_dir(&step.directory);
         for (name, value) in &step.environment {
             command = command.env(name, value);
         }
-        if !command.run_attached()?.success() {
-            return Ok(if disk::is_full() { End::DiskFull } else { End::Failed });
+        let status = command.run_attached()?;
+        if !status.success() {
+            let end = if disk::is_full() { End::DiskFull } else { End::of_step(status.code()) };
+            // What had too little space without a limit is done again.
+            if let Some(carrier) = carrier
+                && (end != End::DiskFull || plan.disk.is_some())
+            {
+                carry::end_all_others();
+                carrier.carry(&upper)?;
+            }
+            return Ok(end);
         }
     }
     if let Some(output) = output {
         collect::results(Path::new(BUILD), &output)?;
     }
     Ok(End::Finished)
+}
+
+/// What comes after a room is furnished, and before a program of it is started.
+pub(super) fn settle(plan: &Plan, upper: &OwnedFd) -> Result<(), BoxError> {
+    loopback::bring_up()?;
+    let host = &plan.surroundings.host;
+    rustix::system::sethostname(host.as_bytes()).map_err(failed("name the host", host))?;
+    shut_the_door()?;
+    give_up_privilege(plan.user, plan.surroundings.id)?;
+    // The kernel forgets it when a process changes its ids.
+    die_with_parent()?;
+    if let Some(limit) = plan.disk.filter(|_| plan.upper.is_some()) {
+        disk::watch(upper.try_clone()?, limit);
+    }
+    Ok(())
 }
 
 /// Unpacks a base's tarball and makes it ready to be used as the lowest layer of rooms. This process is root in its
@@ -76,6 +97,8 @@ pub fn unpack(tarball: &Path, into: &Path) -> Result<(), BoxError> {
     const GROUP: &str = "builder:x:1000:\n";
     // Maintainer scripts start no services (Debian Policy 9.3.3, invoke-rc.d(8)).
     const NO_SERVICES: &str = "#!/bin/sh\nexit 101\n";
+    // Nobody reads an index of manual pages where packages are built (man-db's own answer to that, Debian bug 554914).
+    const NO_INDEX: &str = "\nName: man-db/auto-update\nTemplate: man-db/auto-update\nValue: false\nOwners: man-db\nFlags: seen\n";
     rustix::process::umask(Mode::from_raw_mode(0o022));
     die_with_parent()?;
     scratch::create_directory(into, 0o755)?;
@@ -88,14 +111,17 @@ pub fn unpack(tarball: &Path, into: &Path) -> Result<(), BoxError> {
     ]);
     tar.arg(tarball).arg("--directory").arg(into).run()?;
     let etc = into.join("etc");
-    for (name, line) in [("passwd", PASSWD), ("group", GROUP)] {
-        let mut text = std::fs::read_to_string(etc.join(name)).map_err(failed("read", &etc.join(name)))?;
-        text.push_str(line);
-        replace(&etc.join(name), &text, 0o644)?;
+    let answers = into.join("var/cache/debconf/config.dat");
+    let has_debconf = answers.is_file().then_some((answers, NO_INDEX));
+    for (path, lines) in
+        [(etc.join("passwd"), PASSWD), (etc.join("group"), GROUP)].into_iter().chain(has_debconf)
+    {
+        let mut text = std::fs::read_to_string(&path).map_err(failed("read", &path))?;
+        text.push_str(lines);
+        replace(&path, &text, 0o644)?;
     }
     replace(&etc.join("hostname"), &format!("{HOST}\n"), 0o644)?;
-    let hosts = format!("127.0.0.1 localhost\n127.0.1.1 {HOST}\n::1 localhost ip6-localhost ip6-loopback\n");
-    replace(&etc.join("hosts"), &hosts, 0o644)?;
+    replace(&etc.join("hosts"), &hosts(HOST), 0o644)?;
     replace(&etc.join("resolv.conf"), "", 0o644)?;
     replace(&into.join("usr/sbin/policy-rc.d"), NO_SERVICES, 0o755)?;
     for directory in ["build", "build/source", "build/reproducible-path"] {
@@ -105,6 +131,22 @@ pub fn unpack(tarball: &Path, into: &Path) -> Result<(), BoxError> {
     }
     scratch::create_directory(&into.join("build/packages"), 0o755)?;
     Ok(())
+}
+
+/// Runs a program to its end and returns its exit status. It dies with the worker, as everything else of its namespaces.
+/// Its standard input has nothing, but no end either: qemu takes an end for that of whoever reads its output.
+///
+/// # Errors
+/// It could not be started, or was killed.
+pub fn run(command: &[String]) -> Result<u8, BoxError> {
+    die_with_parent()?;
+    let (program, arguments) = command.split_first().ok_or("there is no program")?;
+    let (reader, writer) = std::io::pipe()?;
+    let command = Command::new(program).args(arguments).stdin(File::from(OwnedFd::from(reader)));
+    let status = command.run_attached()?;
+    drop(writer);
+    let code = status.code().and_then(|it| u8::try_from(it).ok());
+    code.ok_or_else(|| format!("{program} ended with {status}").into())
 }
 
 /// Replaces a file of a base; a link is replaced and not followed.
@@ -119,20 +161,21 @@ fn replace(path: &Path, text: &str, mode: u32) -> Result<(), BoxError> {
 ///
 /// # Errors
 /// The worker is dead already: nobody reads what this process writes.
-fn die_with_parent() -> Result<(), BoxError> {
+pub(in crate::builder) fn die_with_parent() -> Result<(), BoxError> {
     let signal = rustix::process::Signal::KILL;
     rustix::process::set_parent_process_death_signal(Some(signal))
         .map_err(failed("die with", "the worker"))?;
     let output = std::io::stdout();
     let mut watched = [PollFd::new(&output, PollFlags::empty())];
     poll(&mut watched, Some(&Timespec::default())).map_err(failed("look for", "the worker"))?;
-    let is_gone = watched.iter().any(|it| it.revents().intersects(PollFlags::ERR | PollFlags::NVAL));
+    let is_gone =
+        watched.iter().any(|it| it.revents().intersects(PollFlags::ERR | PollFlags::NVAL | PollFlags::HUP));
     if is_gone { Err("the worker is gone".into()) } else { Ok(()) }
 }
 
 /// Makes sure that the worker was not started with files or directories open which every program of a build would
 /// have open too. Pipes and terminals lead nowhere.
-fn refuse_open_files() -> Result<(), BoxError> {
+pub(in crate::builder) fn refuse_open_files() -> Result<(), BoxError> {
     const STANDARD: [&str; 3] = ["0", "1", "2"];
     let listed = Path::new("/proc/self/fd");
     for entry in std::fs::read_dir(listed).map_err(failed("read", listed))?.filter_map(Result::ok) {
@@ -151,7 +194,7 @@ fn refuse_open_files() -> Result<(), BoxError> {
     Ok(())
 }
 
-fn failed<E: std::error::Error + Send + Sync + 'static>(
+pub(super) fn failed<E: std::error::Error + Send + Sync + 'static>(
     action: &'static str,
     subject: impl AsRef<Path>,
 ) -> impl FnOnce(E) -> BoxError {
@@ -159,12 +202,12 @@ fn failed<E: std::error::Error + Send + Sync + 'static>(
     move |e| format!("cannot {action} {subject}: {e}").into()
 }
 
-fn open(path: &Path, flags: OFlags) -> Result<OwnedFd, BoxError> {
+pub(super) fn open(path: &Path, flags: OFlags) -> Result<OwnedFd, BoxError> {
     rustix::fs::openat(CWD, path, flags | OFlags::CLOEXEC, Mode::empty()).map_err(failed("open", path))
 }
 
-fn give_to_user(directory: &Path) -> Result<OwnedFd, BoxError> {
-    durable::give_to(directory, USER, USER)?;
+pub(super) fn give_to_user(directory: &Path, id: u32) -> Result<OwnedFd, BoxError> {
+    durable::give_to(directory, id, id)?;
     open(directory, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW)
 }
 
@@ -173,8 +216,8 @@ fn held(file: &OwnedFd) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(file)))
 }
 
-/// Mounts everything below [`STAGE`]. Returns the upper directory if it is on a disk.
-fn furnish(plan: &Plan) -> Result<Option<OwnedFd>, BoxError> {
+/// Mounts everything below [`STAGE`]. Returns the upper directory.
+pub(super) fn furnish(plan: &Plan) -> Result<OwnedFd, BoxError> {
     let handle = |path: &PathBuf| open(path, OFlags::PATH);
     let lower = plan.lower.iter().map(handle).collect::<Result<Vec<_>, _>>()?;
     let upper = plan.upper.as_ref().map(handle).transpose()?;
@@ -210,12 +253,45 @@ fn furnish(plan: &Plan) -> Result<Option<OwnedFd>, BoxError> {
         work.display()
     );
     mount_with("overlay", &root, MountFlags::NODEV | MountFlags::NOSUID, &options)?;
+    if plan.surroundings != Surroundings::usual() {
+        redecorate(&root, &plan.surroundings)?;
+    }
     furnish_devices(&root, devices)?;
     furnish_kernel_files(&root)?;
     for (Shown { at, .. }, source) in plan.shown.iter().zip(&shown) {
-        show(source, &root.join(at.strip_prefix("/").unwrap_or(at)))?;
+        let at = root.join(at.strip_prefix("/").unwrap_or(at));
+        if plan.user == User::Mounter { copy(source, &at) } else { show(source, &at) }?;
     }
-    upper.map(|_| open(&changes, OFlags::RDONLY | OFlags::DIRECTORY)).transpose()
+    if let (User::Mounter, Some(tree)) = (plan.user, layers.last()) {
+        furnish_chroot(&root, tree, &writable)?;
+    }
+    open(&changes, OFlags::RDONLY | OFlags::DIRECTORY)
+}
+
+/// Makes a room look otherwise than its base does: the host has another name, and another user builds.
+fn redecorate(root: &Path, surroundings: &Surroundings) -> Result<(), BoxError> {
+    let Surroundings { host, name, id, .. } = surroundings;
+    let etc = root.join("etc");
+    for (file, line) in [
+        ("passwd", format!("{name}:x:{id}:{id}:builds packages again:/nonexistent:/bin/sh\n")),
+        ("group", format!("{name}:x:{id}:\n")),
+    ] {
+        let path = etc.join(file);
+        let mut text = std::fs::read_to_string(&path).map_err(failed("read", &path))?;
+        text.push_str(&line);
+        replace(&path, &text, 0o644)?;
+    }
+    replace(&etc.join("hostname"), &format!("{host}\n"), 0o644)?;
+    replace(&etc.join("hosts"), &hosts(host), 0o644)?;
+    for directory in ["build", "build/source", "build/reproducible-path"] {
+        durable::give_to(&root.join(directory), *id, *id)?;
+    }
+    Ok(())
+}
+
+/// Writes hosts(5).
+fn hosts(host: &str) -> String {
+    format!("127.0.0.1 localhost\n127.0.1.1 {host}\n::1 localhost ip6-localhost ip6-loopback\n")
 }
 
 fn mount_with(kind: &str, at: &Path, flags: MountFlags, options: &str) -> Result<(), BoxError> {
@@ -223,7 +299,7 @@ fn mount_with(kind: &str, at: &Path, flags: MountFlags, options: &str) -> Result
     mount(kind, at, kind, flags, options.as_c_str()).map_err(failed("mount", at))
 }
 
-fn tmpfs(at: &Path, options: &str) -> Result<(), BoxError> {
+pub(in crate::builder) fn tmpfs(at: &Path, options: &str) -> Result<(), BoxError> {
     mount_with("tmpfs", at, MountFlags::NOSUID | MountFlags::NODEV, options)
 }
 
@@ -231,6 +307,25 @@ fn tmpfs(at: &Path, options: &str) -> Result<(), BoxError> {
 fn show(source: &OwnedFd, at: &Path) -> Result<(), BoxError> {
     mount_bind(held(source), at).map_err(failed("bind", at))?;
     make_read_only(at)
+}
+
+/// Copies what is in a directory of the host: who may mount could make what is shown writable.
+fn copy(source: &OwnedFd, at: &Path) -> Result<(), BoxError> {
+    // In the program that copies, this process is not `self`.
+    let from = format!("/proc/{}/fd/{}/.", std::process::id(), std::os::fd::AsRawFd::as_raw_fd(source));
+    Command::new("cp").args(["--recursive", "--no-target-directory", "--"]).arg(from).arg(at).run()?;
+    Ok(())
+}
+
+/// Shows a tree to the room once more, with a writable layer of its own.
+fn furnish_chroot(root: &Path, tree: &str, writable: &Path) -> Result<(), BoxError> {
+    let (changes, work) = (writable.join("chroot"), writable.join("chroot-work"));
+    scratch::create_directory(&changes, 0o755)?;
+    scratch::create_directory(&work, 0o755)?;
+    let (changes, work) = (changes.display(), work.display());
+    let options = format!("lowerdir={tree},upperdir={changes},workdir={work},userxattr,volatile");
+    let at = root.join(CHROOT.trim_start_matches('/'));
+    mount_with("overlay", &at, MountFlags::NODEV | MountFlags::NOSUID, &options)
 }
 
 fn make_read_only(at: &Path) -> Result<(), BoxError> {
@@ -310,9 +405,10 @@ fn shut_the_door() -> Result<(), BoxError> {
     rustix::process::chdir("/").map_err(failed("enter", "/"))
 }
 
-fn give_up_privilege(user: User) -> Result<(), BoxError> {
+fn give_up_privilege(user: User, id: u32) -> Result<(), BoxError> {
     let kept = match user {
         User::Root => KEPT,
+        User::Mounter => KEPT.union(CapabilitySet::SYS_ADMIN),
         User::Builder => CapabilitySet::empty(),
     };
     for (_, capability) in CapabilitySet::all().iter_names() {
@@ -326,7 +422,7 @@ fn give_up_privilege(user: User) -> Result<(), BoxError> {
     }
     rustix::thread::clear_ambient_capability_set().map_err(failed("give up", "capabilities"))?;
     if user == User::Builder {
-        let (id, group) = (Uid::from_raw(USER), Gid::from_raw(USER));
+        let (id, group) = (Uid::from_raw(id), Gid::from_raw(id));
         rustix::thread::set_thread_groups(&[]).map_err(failed("leave", "all groups"))?;
         rustix::thread::set_thread_res_gid(group, group, group).map_err(failed("become", "the builder"))?;
         rustix::thread::set_thread_res_uid(id, id, id).map_err(failed("become", "the builder"))?;
@@ -336,5 +432,5 @@ fn give_up_privilege(user: User) -> Result<(), BoxError> {
     // No program of the room may look into this process, which holds the results' directory open.
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
         .map_err(failed("protect", "the first process"))?;
-    filter::install()
+    filter::install(if user == User::Mounter { filter::Mounting::Allowed } else { filter::Mounting::Denied })
 }

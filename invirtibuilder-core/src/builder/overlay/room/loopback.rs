@@ -17,7 +17,7 @@ const LOOPBACK: u32 = 1;
 const LENGTH: u32 = 32;
 
 /// Brings it up; the kernel gives it 127.0.0.1 and `::1`.
-pub(super) fn bring_up() -> Result<(), BoxError> {
+pub(in crate::builder) fn bring_up() -> Result<(), BoxError> {
     let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, None)?;
     let mut message = Vec::new();
     // struct nlmsghdr: length, type, flags, sequence, port.

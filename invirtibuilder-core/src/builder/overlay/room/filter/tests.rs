@@ -2,7 +2,11 @@ use super::*;
 
 /// Runs a filter as the kernel does, on a little-endian machine.
 fn answer(architecture: &str, audit: u32, number: u32, argument: u32) -> u32 {
-    let program = program(architecture).unwrap();
+    answer_with(Mounting::Denied, architecture, audit, number, argument)
+}
+
+fn answer_with(mounting: Mounting, architecture: &str, audit: u32, number: u32, argument: u32) -> u32 {
+    let program = program(architecture, mounting).unwrap();
     let (mut at, mut value) = (0, 0);
     loop {
         let sock_filter { code, jt, jf, k } = program[at].clone();
@@ -41,6 +45,21 @@ fn what_builds_do_is_allowed_and_mounting_is_not_in_any_interface_of_the_machine
 }
 
 #[test]
+fn who_may_mount_has_the_older_calls_and_nothing_else_besides() {
+    for (machine, interface, [mount, unmount]) in [
+        ("x86_64", &X86_64, [165, 166]),
+        ("x86_64", &I386, [21, 52]),
+        ("aarch64", &AARCH64, [40, 39]),
+        ("aarch64", &ARM, [21, 52]),
+    ] {
+        let answer = |number| answer_with(Mounting::Allowed, machine, interface.audit, number, 0);
+        assert_eq!([answer(mount), answer(unmount)], [ALLOW; 2]);
+        assert_eq!([answer(429), answer(430)], [NO_SUCH_CALL; 2], "mount(8) does without them");
+        assert!(interface.denied.iter().skip(2).all(|it| answer(*it) == NOT_PERMITTED));
+    }
+}
+
+#[test]
 fn processes_and_threads_can_be_made_and_namespaces_cannot() {
     const CLONE_NEWUSER: u32 = 0x1000_0000;
     const OF_A_THREAD: u32 = 0x003d_0f00;
@@ -57,5 +76,5 @@ fn processes_and_threads_can_be_made_and_namespaces_cannot() {
 fn an_interface_that_the_filter_does_not_know_is_the_end_of_the_process() {
     assert_eq!(answer("x86_64", AARCH64.audit, 0, 0), KILL);
     assert_eq!(answer("x86_64", X86_64.audit, X32 + 1, 0), NO_SUCH_CALL);
-    assert!(program("alpha").is_err());
+    assert!(program("alpha", Mounting::Denied).is_err());
 }
