@@ -144,11 +144,13 @@ fn an_interrupt_ends_a_machine_and_a_failure_in_it_is_the_package_s() {
 #[test]
 fn sbuild_builds_in_a_machine_of_its_own_without_network_and_without_an_image() {
     let world = World::new();
+    // The paths of the machine's sockets would be too long in it.
+    let scratch = world.path(&"scratch".repeat(12));
     let builder = SbuildBuilder::new(SbuildConfig {
         bases: BTreeMap::from([(BASE.parse().unwrap(), BaseSpec::default())]),
         cache: world.cache.clone(),
         store: world.cache.join("overlay"),
-        scratch: world.path("s"),
+        scratch: scratch.clone(),
         account: ACCOUNT.to_owned(),
         // The machine's own disk is larger, and none of the host's.
         limits: BuildLimits { disk: Some(1 << 30), ..world.limits },
@@ -176,7 +178,7 @@ fn sbuild_builds_in_a_machine_of_its_own_without_network_and_without_an_image() 
     assert!(log.contains("invirtibuilder: a virtual machine with 1024 MiB"), "{log}");
     assert!(log.contains("--chroot-mode=autopkgtest") && log.contains("Setting up ed"), "{log}");
     assert!(!machine_runs(world.directory.path()), "the machine runs on");
-    assert_nothing_is_left(&world.path("s"));
+    assert_nothing_is_left(&scratch);
 }
 
 /// Returns whether a process runs that has a directory in its arguments.

@@ -6,7 +6,7 @@ use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{AuditError, AuditLog, Happened, Head, Line, MAX_LINE, hash_of};
+use super::{AuditError, AuditLog, Entry, Happened, Head, Line, MAX_LINE, hash_of};
 use crate::durable::Lock;
 use crate::names::JobId;
 
@@ -95,17 +95,25 @@ impl AuditLog {
     /// # Errors
     /// The log cannot be read.
     pub(crate) fn has(&self, event: Happened, job: &JobId) -> Result<bool, AuditError> {
+        Ok(self.last(event, job)?.is_some())
+    }
+
+    /// Returns the last record of something that happened to a job. Looks no further back than the job is old.
+    ///
+    /// # Errors
+    /// The log cannot be read.
+    pub(crate) fn last(&self, event: Happened, job: &JobId) -> Result<Option<Entry>, AuditError> {
         let (end, submitted) = (self.end()?.length, time_of(job));
         let mut window = FIRST_WINDOW;
         loop {
             let from = end.saturating_sub(window);
-            let lines = self.between(from, end)?;
+            let mut lines = self.between(from, end)?;
             let is_it = |it: &Line| it.entry.event == event && it.entry.job.as_ref() == Some(job);
-            if lines.iter().any(is_it) {
-                return Ok(true);
+            if let Some(at) = lines.iter().rposition(is_it) {
+                return Ok(Some(lines.swap_remove(at).entry));
             }
             if from == 0 || lines.first().is_some_and(|it| submitted.is_some_and(|time| it.time < time)) {
-                return Ok(false);
+                return Ok(None);
             }
             window = window.saturating_mul(4);
         }

@@ -389,11 +389,18 @@ impl Run<'_> {
             "--".to_owned(),
             self.dsc().display().to_string(),
         ]);
+        let mut binds = Vec::new();
+        let mut temporary = home.clone();
+        if let Environment::Machine(..) = self.environment {
+            let bind = machine::short(&home);
+            temporary.clone_from(&bind.at);
+            binds.push(bind);
+        }
         let variables = [
             ("SBUILD_CONFIG", settings.display().to_string()),
             ("DEB_BUILD_OPTIONS", format!("parallel={cores}")),
             ("HOME", home.display().to_string()),
-            ("TMPDIR", home.display().to_string()),
+            ("TMPDIR", temporary.display().to_string()),
             ("USER", self.walls.account().name().to_owned()),
             ("LOGNAME", self.walls.account().name().to_owned()),
         ];
@@ -403,7 +410,7 @@ impl Run<'_> {
             environment: variables.map(|(name, value)| (name.to_owned(), value)).into(),
             directory: self.entry.part(Part::Output),
             space,
-            binds: Vec::new(),
+            binds,
             privilege: Privilege::Account,
         };
         if let Environment::Chroot(_) = self.environment {

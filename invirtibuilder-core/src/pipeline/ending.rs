@@ -74,7 +74,7 @@ impl Pipeline {
         self.tell(of_end(&ended.job, &ended.outcome), vec![Event::ended(ended)])
     }
 
-    /// Announces an outcome, and ends the job with it. The hooks come first: they run at least once.
+    /// Records and announces an outcome, unless that was done by a worker that died over it, and ends the job with it.
     pub(super) fn end(&self, mut working: Working<'_>, outcome: Outcome) -> Result<Turn, StageError> {
         working.enter(Stage::Announce);
         let job = working.claim.job().clone();
@@ -82,7 +82,11 @@ impl Pipeline {
             Ended { job: job.clone(), started: None, ended: Timestamp::now(), outcome: outcome.clone() };
         let log = working.failed_log().or_else(|| self.log_of(&job));
         let event = Event { log, ..Event::ended(&ended) };
-        self.tell(of_end(&job, &outcome), vec![event])?;
+        let entry = of_end(&job, &outcome);
+        let recorded = self.audit.as_ref().map(|it| it.last(Happened::Ended, &job.id)).transpose()?.flatten();
+        if recorded.is_none_or(|it| it.facts != entry.facts) {
+            self.tell(entry, vec![event])?;
+        }
         working.claim.finish(outcome.clone())?;
         tracing::info!(job = %job.id, outcome = outcome.word(), "job ended");
         working.observer.ended(&job, &outcome);

@@ -7,6 +7,7 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+use super::enclosure::Bind;
 use crate::builder::overlay::dependencies::{self, Against, Needs, Question};
 use crate::builder::overlay::tree::Tree;
 use crate::builder::overlay::vm::kernel::{self, Boot, Guest};
@@ -25,10 +26,9 @@ const PYTHON: &str = "python3";
 /// How long a machine may take to start, in seconds: an emulated one on a machine with much to do needs some of them.
 const START: u32 = 600;
 
-/// How many bytes the path of a socket may have (unix(7)), without the zero at its end.
-const LONGEST_SOCKET: usize = 107;
-/// What autopkgtest adds to the path of its directory for temporary files.
-const SOCKET: &str = "/autopkgtest-qemu.12345678/monitor";
+/// Where a run sees its directory for temporary files: the sockets of its machine are there, and the path of a socket
+/// has at most 107 bytes (unix(7)), which a site's may have without them. Both are for mounts, and on every machine.
+const PLACES: [&str; 2] = ["/mnt", "/media"];
 
 /// What the machines of a base are made of, in use.
 #[derive(Debug)]
@@ -39,6 +39,12 @@ pub(super) struct Parts {
     boot: Boot,
     base: image::Image,
     python: image::Image,
+}
+
+/// Returns where a run sees this directory of its own.
+pub(super) fn short(home: &Path) -> Bind {
+    let is_free = |it: &&str| !home.starts_with(it);
+    Bind { from: home.to_owned(), at: PLACES.into_iter().find(is_free).unwrap_or(PLACES[0]).into() }
 }
 
 /// Returns what the machines of a base are made of, and makes first what is missing.
@@ -83,14 +89,6 @@ impl Parts {
         build_dependencies: &Path,
     ) -> Result<Vec<String>, BoxError> {
         let home = entry.part(Part::Home);
-        let length = home.as_os_str().len() + SOCKET.len();
-        if length > LONGEST_SOCKET {
-            let problem = format!(
-                "the directory of builds is called by too long a name: sockets of the machine would have {length} bytes, at most {LONGEST_SOCKET} are possible; {} must be shorter",
-                home.display()
-            );
-            return Err(problem.into());
-        }
         let (input, disks) = (entry.part(Part::Input), entry.part(Part::Chroots));
         let archive = input.join("dependencies.tar");
         image::make_archive(build_dependencies, &["."], &archive)?;
@@ -144,6 +142,16 @@ impl Parts {
 /// Returns a text as a word of the shell.
 fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', "'\\''"))
+}
+
+#[cfg(test)]
+#[test]
+fn a_run_sees_its_directory_at_another_place() {
+    for home in ["/var/lib/site/home", "/mnt/site/home", "/media/site/home"].map(Path::new) {
+        let Bind { from, at } = short(home);
+        assert_eq!(from, home);
+        assert!(!home.starts_with(&at), "{}", at.display());
+    }
 }
 
 #[cfg(test)]
