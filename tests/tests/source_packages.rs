@@ -6,6 +6,7 @@ mod sourceworld;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -15,7 +16,7 @@ use invirtibuilder_core::conformance::exporter::plan;
 use invirtibuilder_core::exporter::Exporter;
 use invirtibuilder_core::exporter::source::{OrigSource, SourceExporter, TreeLimits};
 use invirtibuilder_core::repository::Repositories;
-use sourceworld::{Kind, SourceWorld, assert_same_trees, run, run_in, sha256};
+use sourceworld::{Kind, SourceWorld, assert_same_trees, files_of, run, run_in, sha256};
 
 /// Takes a source package over, exports it again, and compares.
 fn comes_back(world: &SourceWorld, dsc: &Path) -> Vec<String> {
@@ -196,6 +197,72 @@ fn a_difference_from_upstream_is_refused_with_the_diff() {
         assert!(text.contains(part), "{part}: {text}");
     }
     assert!(!text.contains(".gitignore"), "dpkg-source does not look at it either: {text}");
+}
+
+#[test]
+fn changes_that_are_kept_in_git_alone_become_one_patch_as_dpkg_source_makes_it() {
+    let world = SourceWorld::new();
+    let dsc = world.make(Kind::QuiltXz);
+    let (package, version, gbp) = world.import(&dsc);
+    let options = |tree: &Path, text: &str| fs::write(tree.join("debian/source/options"), text).unwrap();
+    let export = |tree: &Path| {
+        let commit = world.commit_directory(&package, tree, &gbp);
+        world.export(&package, &version, &commit)
+    };
+    let single = |tree: &Path, name: &str| {
+        let exported = export(tree).unwrap();
+        assert!(exported.notes.iter().any(|it| it.contains("single-debian-patch")), "{:?}", exported.notes);
+        let unpacked = world.unpack(&exported.dsc);
+        // What dpkg-source itself makes of the tree, beside the upstream tarballs.
+        let beside = world.directory(name);
+        for file in files_of(&dsc).into_iter().filter(|it| it.contains(".orig")) {
+            fs::copy(dsc.with_file_name(&file), beside.join(&file)).unwrap();
+        }
+        run("cp", &["-a", tree.to_str().unwrap(), beside.join("kind-1.0").to_str().unwrap()]);
+        run_in(&beside, "dpkg-source", &["--no-check", "-b", "kind-1.0"]);
+        assert_same_trees(&world.unpack(&beside.join("kind_1.0-1~x1.dsc")), &unpacked);
+        let again = export(tree).unwrap();
+        assert_eq!(fs::read(&exported.dsc).unwrap(), fs::read(&again.dsc).unwrap());
+        unpacked
+    };
+    // One patch after those that are there, and one alone; also of a tree that has an older one.
+    let tree = world.unpack(&dsc);
+    options(&tree, "single-debian-patch\n");
+    fs::write(tree.join("readme"), "something\nelse\nthree\n").unwrap();
+    fs::write(tree.join("new"), "new\n").unwrap();
+    let after = single(&tree, "after");
+    assert_eq!(fs::read(after.join("readme")).unwrap(), b"something\nelse\nthree\n");
+    let series = |tree: &Path| fs::read_to_string(tree.join("debian/patches/series")).unwrap();
+    assert_eq!(series(&after), "two.patch\ndebian-changes\n");
+    fs::remove_dir_all(after.join(".pc")).unwrap();
+    let same = export(&after).unwrap();
+    assert!(same.notes.iter().any(|it| it.contains("2 patches applied")), "{:?}", same.notes);
+    fs::write(after.join("readme"), "something\nelse again\nthree\n").unwrap();
+    let again = single(&after, "again");
+    assert_eq!(fs::read(again.join("readme")).unwrap(), b"something\nelse again\nthree\n");
+    fs::remove_dir_all(tree.join("debian/patches")).unwrap();
+    fs::write(tree.join("debian/source/patch-header"), "Our changes.\n\n").unwrap();
+    let alone = single(&tree, "alone");
+    assert_eq!(series(&alone), "debian-changes\n");
+    let patch = fs::read_to_string(alone.join("debian/patches/debian-changes")).unwrap();
+    assert!(patch.starts_with("Our changes.\n") && patch.contains("+something"), "{patch}");
+    // What such a patch cannot tell is refused.
+    let refused = |tree: &Path| export(tree).unwrap_err().to_string();
+    fs::remove_file(tree.join("bin/run")).unwrap();
+    let text = refused(&tree);
+    assert!(text.contains("bin/run is missing") && text.contains("include-removal"), "{text}");
+    options(&tree, "single-debian-patch\ninclude-removal\n");
+    assert!(!single(&tree, "removed").join("bin/run").exists());
+    fs::write(tree.join("readme"), b"\0binary\0").unwrap();
+    let text = refused(&tree);
+    assert!(text.contains("binary file contents changed") && text.contains("readme"), "{text}");
+    fs::copy(dsc.with_file_name("kind-1.0/readme"), tree.join("readme")).unwrap();
+    fs::set_permissions(tree.join("new"), fs::Permissions::from_mode(0o755)).unwrap();
+    let text = refused(&tree);
+    assert!(text.contains("new has another mode"), "{text}");
+    let left = fs::read_dir(world.git.directory.path().join("scratch")).unwrap().map(|it| it.unwrap());
+    let left: Vec<_> = left.map(|it| it.file_name()).filter(|it| it != "register.lock").collect();
+    assert!(left.is_empty(), "{left:?}");
 }
 
 #[test]

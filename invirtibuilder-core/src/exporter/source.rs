@@ -25,6 +25,7 @@ mod notes;
 mod origs;
 mod patched;
 mod pristine;
+mod single_patch;
 mod snapshot;
 mod tarball;
 mod tree;
@@ -183,11 +184,14 @@ impl Export<'_> {
     fn make_quilt(&mut self) -> Result<Vec<String>, Problem> {
         self.check_series()?;
         let origs = self.find_origs()?;
-        let added = self.compare(&origs)?;
+        let compare::Besides { added, patch } = self.compare(&origs)?;
         let name = format!("{}.debian.tar.xz", self.stem());
         let is_in = |it: &&tree::Listed| tree::is_in(&it.path, b"debian") || added.contains(&it.path);
-        let ours: Vec<&tree::Listed> = self.entries.iter().filter(is_in).collect();
-        self.packing(&self.replaced()).xz(&ours, "", tarball::LEVEL, &self.into.join(&name))?;
+        let ours: Vec<tree::Listed> = self.entries.iter().filter(is_in).cloned().collect();
+        let ours = single_patch::with_made(ours, &patch);
+        let ours: Vec<&tree::Listed> = ours.iter().collect();
+        let replaced = self.replaced().into_iter().chain(patch).collect();
+        self.packing(&replaced).xz(&ours, "", tarball::LEVEL, &self.into.join(&name))?;
         let mut files: Vec<String> = origs.into_iter().map(|it| it.name.to_string()).collect();
         files.push(name);
         Ok(files)

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::listing::{self, Content, ContentKind, Contents, Listing};
 use super::origs::Orig;
+use super::patched::Patched;
 use super::tree::{self, Become};
 use super::{Export, Problem, shown_path};
 use crate::exporter::source::format::Format;
@@ -26,6 +27,15 @@ pub(super) struct Upstream {
     pub(super) contents: Contents,
     /// The tarballs, with the directory that each is unpacked in.
     pub(super) tarballs: Vec<(Orig, Vec<u8>, Listing)>,
+}
+
+/// What a source package has besides `debian/` of the commit.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Besides {
+    /// The files outside of `debian/` that come with it.
+    pub(super) added: BTreeSet<Vec<u8>>,
+    /// The files of `debian/patches` that are made at export, with their bytes.
+    pub(super) patch: BTreeMap<Vec<u8>, Vec<u8>>,
 }
 
 impl Export<'_> {
@@ -104,14 +114,14 @@ impl Export<'_> {
         found
     }
 
-    /// Proves that the commit holds upstream's files, patched or not, or none of them. Returns the files outside of
-    /// `debian/` that come with it.
-    pub(super) fn compare(&mut self, origs: &[Orig]) -> Result<BTreeSet<Vec<u8>>, Problem> {
+    /// Proves that the commit holds upstream's files, patched or not, or none of them. Returns what the source package
+    /// has besides `debian/` of the commit.
+    pub(super) fn compare(&mut self, origs: &[Orig]) -> Result<Besides, Problem> {
         let upstream = self.upstream(origs)?;
         let ours = self.ours();
         if ours.keys().all(|it| self.is_ignored(it)) {
             self.note("the commit holds debian/ only; upstream's files are the tarball's");
-            return Ok(BTreeSet::new());
+            return Ok(Besides::default());
         }
         let mut differences = self.differences(&ours, &upstream.contents);
         let mut added = BTreeSet::new();
@@ -123,6 +133,7 @@ impl Export<'_> {
                 added.insert(path.to_vec());
             }
         }
+        let as_it_is = |added| Ok(Besides { added, patch: BTreeMap::new() });
         if differences.is_empty() {
             self.note(match self.facts.series.len() {
                 0 => "the commit holds upstream's files, and no patches".to_owned(),
@@ -130,12 +141,43 @@ impl Export<'_> {
                     format!("the commit holds upstream's files, with {count} patches that are not applied")
                 }
             });
-            return Ok(added);
+            return as_it_is(added);
         }
-        if self.facts.series.is_empty() {
-            return Err(self.refuse(&differences, &upstream, "")?);
+        let left = match &self.facts.series[..] {
+            [] => None,
+            _ => match self.apply_patches(&upstream, &differences) {
+                // A patch of all changes may be one of an earlier commit.
+                Err(Problem::Tree(_)) if self.facts.single_patch.is_some() => None,
+                patched => Some(self.left_by(&patched?, &ours, &upstream, &differences, &added)),
+            },
+        };
+        if left.as_ref().is_some_and(Differences::is_empty) {
+            let count = self.facts.series.len();
+            self.note(format!("the commit holds upstream's files, with {count} patches applied"));
+            return as_it_is(added);
         }
-        let patched = self.apply_patches(&upstream, &differences)?;
+        if let Some(how) = self.facts.single_patch {
+            let patch = self.make_single_patch(how, &upstream, &ours, &differences)?;
+            return Ok(Besides { added, patch });
+        }
+        // Of the two things that it could be, it is taken for the one that it is closer to.
+        match left {
+            Some(left) if left.len() < differences.len() => {
+                Err(self.refuse(&left, &upstream, " and the applied patches")?)
+            }
+            _ => Err(self.refuse(&differences, &upstream, "")?),
+        }
+    }
+
+    /// Returns where the commit differs from what patches made of upstream's files.
+    fn left_by(
+        &self,
+        patched: &Patched,
+        ours: &Contents,
+        upstream: &Upstream,
+        differences: &Differences,
+        added: &BTreeSet<Vec<u8>>,
+    ) -> Differences {
         let mut left = Differences::new();
         for at in patched.keys().chain(differences.keys()) {
             let (mine, theirs) = (ours.get(at).copied(), patched.get(at).copied());
@@ -144,16 +186,7 @@ impl Export<'_> {
                 left.insert(at.clone(), Difference { ours: mine, theirs });
             }
         }
-        if left.is_empty() {
-            let count = self.facts.series.len();
-            self.note(format!("the commit holds upstream's files, with {count} patches applied"));
-            return Ok(added);
-        }
-        // Of the two things that it could be, it is taken for the one that it is closer to.
-        if left.len() < differences.len() {
-            return Err(self.refuse(&left, &upstream, " and the applied patches")?);
-        }
-        Err(self.refuse(&differences, &upstream, "")?)
+        left
     }
 
     /// Returns the refusal of a tree that is not upstream's.

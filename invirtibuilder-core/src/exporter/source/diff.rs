@@ -45,6 +45,12 @@ impl Export<'_> {
         let orig =
             place.join(format!("{}_{}.orig.tar.gz", self.plan.package(), self.plan.version().upstream()));
         self.write_small_orig(upstream, &paths, &orig)?;
+        self.write_part(is_chosen, &place.join(self.top()))?;
+        self.run_diff(&place)
+    }
+
+    /// Writes the chosen part of the commit's tree, with the changelog that the source package gets.
+    pub(super) fn write_part(&self, is_chosen: &dyn Fn(&[u8]) -> bool, top: &Path) -> Result<(), Problem> {
         let above: BTreeSet<Vec<u8>> =
             self.entries.iter().filter(|it| is_chosen(&it.path)).flat_map(above).collect();
         let is_in = |it: &&Listed| match it.becomes {
@@ -52,15 +58,14 @@ impl Export<'_> {
             _ => is_chosen(&it.path),
         };
         let chosen: Vec<&Listed> = self.entries.iter().filter(is_in).collect();
-        let top = place.join(self.top());
-        scratch::create_directory(&top, 0o755)?;
-        tree::write(&self.repository, &chosen, &top, self.time)?;
+        scratch::create_directory(top, 0o755)?;
+        tree::write(&self.repository, &chosen, top, self.time)?;
         if let Some(changelog) = &self.facts.new_changelog {
             scratch::remove_file(&top.join("debian/changelog"))?;
             scratch::write_new(&top.join("debian/changelog"), changelog, 0o644)?;
             scratch::set_time(&top.join("debian/changelog"), self.time)?;
         }
-        self.run_diff(&place)
+        Ok(())
     }
 
     fn run_diff(&self, place: &Path) -> Result<String, Problem> {
@@ -83,7 +88,8 @@ impl Export<'_> {
         Ok(name)
     }
 
-    fn write_small_orig(
+    /// Writes a tarball with these files of upstream's.
+    pub(super) fn write_small_orig(
         &self,
         upstream: &Upstream,
         paths: &BTreeSet<Vec<u8>>,

@@ -38,10 +38,19 @@ pub(super) struct Facts {
     pub(super) series: Vec<String>,
     /// The files outside of `debian/` that come with it.
     pub(super) include_binaries: Vec<String>,
+    /// How what is changed of upstream's files becomes one patch, if it does.
+    pub(super) single_patch: Option<SinglePatch>,
     /// What `debian/source/options` sets without effect.
     pub(super) without_effect: Vec<String>,
     /// The changelog of a try (`snapshot_versions`); `None` if it is the commit's.
     pub(super) new_changelog: Option<Vec<u8>>,
+}
+
+/// That dpkg-source is to make one patch of all changes (`single-debian-patch`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct SinglePatch {
+    /// Whether it may remove files (`include-removal`).
+    pub(super) removes: bool,
 }
 
 const CHANGELOG: &str = "debian/changelog";
@@ -85,7 +94,8 @@ pub(super) fn read(
         Some(bytes) => parse(&bytes, plan)?,
     };
     let options = file("debian/source/options")?.unwrap_or_default();
-    let (ignored, without_effect) = read_options(&String::from_utf8_lossy(&options), format)?;
+    let Options { ignored, single_patch, without_effect } =
+        read_options(&String::from_utf8_lossy(&options), format)?;
     let lines = |path: &str| Ok::<_, Problem>(lines_of(&file(path)?.unwrap_or_default()));
     let (series, include_binaries) = match format {
         Format::Quilt => {
@@ -99,7 +109,17 @@ pub(super) fn read(
         _ => (Vec::new(), Vec::new()),
     };
     let gbp = GbpConf::parse(&String::from_utf8_lossy(&file("debian/gbp.conf")?.unwrap_or_default()));
-    Ok(Facts { format, skeleton, gbp, ignored, series, include_binaries, without_effect, new_changelog })
+    Ok(Facts {
+        format,
+        skeleton,
+        gbp,
+        ignored,
+        series,
+        include_binaries,
+        single_patch,
+        without_effect,
+        new_changelog,
+    })
 }
 
 fn parse(bytes: &[u8], plan: &BuildPlan) -> Result<Format, Problem> {
@@ -140,9 +160,18 @@ fn read_series(lines: Vec<String>) -> Vec<String> {
     lines.into_iter().map(name).collect()
 }
 
-/// Reads which files are not compared, and the names of the options that have no effect here.
-fn read_options(text: &str, format: Format) -> Result<(Vec<Regex>, Vec<String>), Problem> {
+/// What `debian/source/options` says.
+struct Options {
+    ignored: Vec<Regex>,
+    single_patch: Option<SinglePatch>,
+    without_effect: Vec<String>,
+}
+
+/// Reads which files are not compared, how changes become a patch, and the names of the options that have no effect
+/// here.
+fn read_options(text: &str, format: Format) -> Result<Options, Problem> {
     let (mut ignored, mut without_effect) = (Vec::new(), Vec::new());
+    let (mut is_single, mut removes) = (false, false);
     if format == Format::Quilt {
         ignored.push(pattern(IGNORED)?);
     }
@@ -161,10 +190,15 @@ fn read_options(text: &str, format: Format) -> Result<(Vec<Regex>, Vec<String>),
             }
             "extend-diff-ignore" => ignored.push(pattern(value)?),
             "diff-ignore" => (),
+            "single-debian-patch" if format == Format::Quilt => is_single = true,
+            "include-removal" if format == Format::Quilt => removes = true,
             other => without_effect.push(super::shown(other).chars().take(40).collect()),
         }
     }
-    Ok((ignored, without_effect))
+    if removes && !is_single {
+        without_effect.push("include-removal".to_owned());
+    }
+    Ok(Options { ignored, single_patch: is_single.then_some(SinglePatch { removes }), without_effect })
 }
 
 fn pattern(text: &str) -> Result<Regex, Problem> {
@@ -179,7 +213,7 @@ fn pattern(text: &str) -> Result<Regex, Problem> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Format, parse, read_options, read_series};
+    use super::{Format, Options, SinglePatch, parse, read_options, read_series};
     use crate::conformance::exporter::plan;
 
     fn format(text: &str, version: &str) -> Option<Format> {
@@ -205,11 +239,15 @@ mod tests {
     fn options_extend_what_is_ignored_and_set_nothing_else() {
         let text =
             "# x\ncompression = \"xz\"\n\nextend-diff-ignore=\"^build/\"\n-Tsecret\ntar-ignore = debian\n";
-        let (ignored, without_effect) = read_options(text, Format::Quilt).unwrap();
+        let Options { ignored, single_patch, without_effect } = read_options(text, Format::Quilt).unwrap();
         let is_ignored = |path: &str| ignored.iter().any(|it| it.is_match(path.as_bytes()));
         assert!(is_ignored("build/x") && is_ignored(".gitignore") && is_ignored("a/.gitattributes"));
         assert!(!is_ignored("src/x") && !is_ignored(".github/workflows/x"));
         assert_eq!(without_effect, ["-Tsecret", "tar-ignore"]);
+        assert_eq!(single_patch, None);
+        let single = read_options("single-debian-patch\n--include-removal", Format::Quilt).unwrap();
+        assert_eq!(single.single_patch, Some(SinglePatch { removes: true }));
+        assert!(single.without_effect.is_empty());
         assert!(read_options("-Tsecret", Format::One).is_err());
         assert!(read_options("extend-diff-ignore = (?<!x)y", Format::Quilt).is_err());
     }

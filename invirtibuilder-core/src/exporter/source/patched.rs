@@ -139,7 +139,11 @@ impl Export<'_> {
     }
 
     /// Returns every path that a patch of the series could mean, and that upstream or the commit has.
-    fn touched(&self, upstream: &Upstream, differences: &Differences) -> Result<BTreeSet<Vec<u8>>, Problem> {
+    pub(super) fn touched(
+        &self,
+        upstream: &Upstream,
+        differences: &Differences,
+    ) -> Result<BTreeSet<Vec<u8>>, Problem> {
         let mut touched = BTreeSet::new();
         let mut add = |path: &[u8]| {
             let path = path.split(|c| *c == b'\t').next().unwrap_or_default();
@@ -194,7 +198,7 @@ fn create_above(top: &Path, path: &[u8]) -> Result<(), Problem> {
 }
 
 /// Gives a directory with the directories and files in it to the account.
-fn give_all(confinement: &super::Confinement, top: &Path) -> Result<(), Problem> {
+pub(super) fn give_all(confinement: &super::Confinement, top: &Path) -> Result<(), Problem> {
     let mut pending = vec![top.to_owned()];
     while let Some(path) = pending.pop() {
         let failed = |e: std::io::Error| Problem::Backend(e.into());
@@ -213,7 +217,11 @@ fn give_all(confinement: &super::Confinement, top: &Path) -> Result<(), Problem>
 }
 
 /// Reads what is at a path now, reached through directories only.
-fn read_back(top: &Path, path: &[u8], limit: u64) -> Result<Option<Content>, Problem> {
+pub(super) fn read_at(
+    top: &Path,
+    path: &[u8],
+    limit: u64,
+) -> Result<Option<(ContentKind, Vec<u8>)>, Problem> {
     let failed = |e: std::io::Error| Problem::Backend(e.into());
     let mut place = top.to_owned();
     let mut parts = path.split(|c| *c == b'/').peekable();
@@ -228,7 +236,7 @@ fn read_back(top: &Path, path: &[u8], limit: u64) -> Result<Option<Content>, Pro
     let found = place.symlink_metadata().map_err(failed)?;
     if found.is_symlink() {
         let target = std::fs::read_link(&place).map_err(failed)?;
-        return Ok(Some(Content { kind: ContentKind::Link, id: blob_id(target.as_os_str().as_bytes())? }));
+        return Ok(Some((ContentKind::Link, target.as_os_str().as_bytes().to_vec())));
     }
     if !found.is_file() || found.len() > limit {
         return Ok(None);
@@ -236,6 +244,11 @@ fn read_back(top: &Path, path: &[u8], limit: u64) -> Result<Option<Content>, Pro
     let mut bytes = Vec::new();
     std::fs::File::open(&place).and_then(|it| it.take(limit).read_to_end(&mut bytes)).map_err(failed)?;
     let is_executable = found.permissions().mode() & 0o100 != 0;
-    let kind = if is_executable { ContentKind::Executable } else { ContentKind::File };
-    Ok(Some(Content { kind, id: blob_id(&bytes)? }))
+    Ok(Some((if is_executable { ContentKind::Executable } else { ContentKind::File }, bytes)))
+}
+
+/// As [`read_at`], only what git calls it.
+pub(super) fn read_back(top: &Path, path: &[u8], limit: u64) -> Result<Option<Content>, Problem> {
+    let content = |(kind, bytes): (ContentKind, Vec<u8>)| Ok(Content { kind, id: blob_id(&bytes)? });
+    read_at(top, path, limit)?.map(content).transpose()
 }
