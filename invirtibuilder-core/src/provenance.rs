@@ -10,6 +10,7 @@
 //! |---|---|
 //! | `provenance/<package>/<version>/<job>.intoto.jsonl` | the envelope of one publication |
 //! | `provenance/by-hash/SHA256/<sum>` | the same file, of the last publication of the file with that sum |
+//! | `provenance/<package>/<version>/<job>/` | the records of the builds (`.buildinfo`), where the publisher serves none |
 
 mod archive;
 mod attestor;
@@ -28,7 +29,7 @@ use crate::names::{Architecture, BaseName};
 use crate::process::ProcessError;
 use crate::signer::SignError;
 
-pub use attestor::{Attestor, Stored};
+pub use attestor::{Attestor, Made, Stored};
 pub use check::{Checked, Question, Verdict, check};
 pub use envelope::Envelope;
 pub use statement::{Annotations, Resource, Statement};

@@ -131,8 +131,13 @@ pub trait Publisher: Debug + Send + Sync {
         let _ = suite;
         Ok(None)
     }
-    /// Returns the SHA-256 sum of the `InRelease` that first told readers of a generation; `None` if nobody knows.
-    fn in_release(&self, suite: &Suite, generation: Generation) -> Result<Option<String>, PublishError> {
+    /// Returns where the `InRelease` of a suite is, with the sum of the one that first told readers of a generation, or,
+    /// where generations are not numbered, of the one that is served now; `None` if nobody knows.
+    fn in_release(
+        &self,
+        suite: &Suite,
+        generation: Option<Generation>,
+    ) -> Result<Option<ServedFile>, PublishError> {
         let _ = (suite, generation);
         Ok(None)
     }

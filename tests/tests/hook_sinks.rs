@@ -331,7 +331,8 @@ fn a_record_elsewhere_shows_a_rewritten_chain_and_refuses_to_be_rewritten_itself
     let answer = check(&elsewhere).expect(1);
     assert!(answer.stdout.contains(&format!("{second} was changed or removed")), "{answer:?}");
     assert!(answer.stdout.contains("but what is here before it is"), "{answer:?}");
-    git(&clone, &["commit", "--quiet", "--amend", "-m", "nothing happened"]);
+    let amend = ["commit", "--quiet", "--amend", "-m", "nothing happened"];
+    git(&clone, &[&identity[..], &amend].concat()).ok();
     assert_ne!(git(&clone, &["push", "--quiet", "--force", "origin", "HEAD"]).code, Some(0));
 }
 

@@ -197,7 +197,7 @@ fn gpgv_alone_checks_a_provenance_and_keys_may_change_hands_and_archives_be_far(
 }
 
 #[test]
-fn a_publisher_that_makes_no_provenance_says_so_and_old_ones_go_when_they_may() {
+fn old_ones_go_when_they_may() {
     let world = world();
     let next = world.hello.publishable(&world.site, "2.0");
     world.site.configure(|text| {

@@ -237,7 +237,7 @@ fn read_tag_prefix(build: &mut Section<'_>) -> String {
 }
 
 /// The keys that mean something to our own archive alone.
-const OWN_ARCHIVE: [&str; 5] = ["changelogs", "descriptions", "provenance", "retention", "valid_for"];
+const OWN_ARCHIVE: [&str; 4] = ["changelogs", "descriptions", "retention", "valid_for"];
 
 fn read_publisher(mut section: Section<'_>) -> Publisher {
     let backend = section.backend_of(&PublisherBackend::ALL.map(PublisherBackend::as_str));

@@ -1,18 +1,19 @@
 //! How a job ends: with an outcome that everybody hears of, or given back to be tried again.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 use super::{MAX_ATTEMPTS, Pipeline, Setback, Turn, Working, gates, output};
 use crate::audit::{Entry, Happened, Head};
+use crate::control::Changes;
 use crate::error::{Disposition, PocketError, PublishError, StageError, causes};
 use crate::hooks::{Event, EventKind};
-use crate::job::{Ended, Job, Outcome, Stage};
+use crate::job::{Checkpoint, Decision, Ended, Job, Outcome, Stage};
 use crate::names::Version;
-use crate::provenance::Stored;
+use crate::provenance::{Made, Stored};
 use crate::states::Recorded;
 
 impl Pipeline {
@@ -38,8 +39,8 @@ impl Pipeline {
         working: &Working<'_>,
     ) -> Result<Option<Stored>, StageError> {
         let Some(attestor) = &self.attestor else { return Ok(None) };
-        let bases = working.claim.checkpoint().map(|it| it.bases).unwrap_or_default();
-        Ok(Some(attestor.attest(recorded, bases)?))
+        let made = working.claim.checkpoint().map(|it| made(&it, working.claim.workspace()));
+        Ok(Some(attestor.attest(recorded, made.unwrap_or_default())?))
     }
 
     /// Records that a job was submitted.
@@ -188,6 +189,20 @@ fn give_back(working: Working<'_>, attempts: u32, error: &StageError) -> Result<
     working.claim.give_back(reason.clone(), not_before)?;
     working.observer.given_back(&job, &reason, not_before);
     Ok(Turn::GivenBack(reason))
+}
+
+/// Returns how something was built, as far as it is known.
+fn made(checkpoint: &Checkpoint, workspace: &Path) -> Made {
+    let changes: &[PathBuf] = match &checkpoint.decision {
+        Decision::Publish { changes, .. } | Decision::Add { changes, .. } => changes,
+        Decision::Copy { .. } => &[],
+    };
+    let changes = changes.iter().filter_map(|it| Changes::read(&workspace.join(it)).ok());
+    let records = |it: Changes| {
+        let names = it.buildinfos().map(|it| it.name.as_str().to_owned());
+        names.map(|name| it.directory().join(name)).collect::<Vec<_>>()
+    };
+    Made { bases: checkpoint.bases.clone(), records: changes.flat_map(records).collect() }
 }
 
 /// The fact that tells where the provenance of a publication is.

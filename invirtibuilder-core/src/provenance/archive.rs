@@ -28,11 +28,10 @@ impl Archive {
         if ["http://", "https://"].iter().any(|it| text.starts_with(it)) {
             return Ok(Self::Uri(text.trim_end_matches('/').to_owned()));
         }
-        if PathBuf::from(text).join("dists").is_dir() {
+        if ["dists", super::DIRECTORY].iter().any(|it| PathBuf::from(text).join(it).is_dir()) {
             return Ok(Self::Directory(text.into()));
         }
-        let problem =
-            "it has no dists/; name the directory that a web server serves, or a URI such as https://…";
+        let problem = "it has neither dists/ nor provenance/; name the directory that a web server serves, or a URI such as https://…";
         Err(ProvenanceError::unfit(text, problem))
     }
 

@@ -14,13 +14,22 @@ use super::{DIRECTORY, Envelope, ProvenanceError, UsedBase};
 use crate::control::{hash_file, read_text};
 use crate::durable;
 use crate::names::{JobId, PackageName, Version};
-use crate::publisher::Publisher;
 use crate::publisher::archive::Removal;
+use crate::publisher::{Publisher, ServedFile};
 use crate::signer::Signer;
 use crate::states::{BuildPlan, Recorded};
 
 /// What the name of an envelope ends with.
 const ENDING: &str = ".intoto.jsonl";
+
+/// What is known of how something was built; nothing of what was copied.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Made {
+    /// The bases that it was built in.
+    pub bases: Vec<UsedBase>,
+    /// The records of its builds (deb-buildinfo(5)).
+    pub records: Vec<PathBuf>,
+}
 
 /// Makes and keeps provenances below an archive.
 #[derive(Debug)]
@@ -57,37 +66,41 @@ impl Attestor {
         Self { root: root.to_owned(), publisher, signer, builder_id: builder_id.to_owned(), keep }
     }
 
-    /// Makes the provenance of a publication, which was built in these bases, and keeps it.
+    /// Makes the provenance of a publication and keeps it. Records of builds that the publisher does not serve are kept
+    /// beside it.
     ///
     /// # Errors
     /// What is served cannot be read, or the provenance not be signed or written.
-    pub fn attest(&self, recorded: &Recorded, bases: Vec<UsedBase>) -> Result<Stored, ProvenanceError> {
+    pub fn attest(&self, recorded: &Recorded, made: Made) -> Result<Stored, ProvenanceError> {
         let plan = recorded.plan();
-        let statement = self.statement(recorded, bases)?;
-        let text = statement.to_text().map_err(|e| ProvenanceError::Other(e.into()))?;
-        let location = format!("{}/{}{ENDING}", directory_of(plan.package(), plan.version()), plan.job().id);
+        let statement = self.statement(recorded, made)?;
+        let location = format!("{}{ENDING}", stem_of(plan));
         let path = self.root.join(&location);
-        let is_there = |it: &Envelope| it.payload().is_ok_and(|it| it == text.as_bytes());
+        let is_there = |it: &Envelope| {
+            it.payload().and_then(|it| Statement::parse(&it)).is_ok_and(|it| it.tells(&statement))
+        };
         if !Envelope::read(&path).is_ok_and(|it| is_there(&it)) {
+            let text = statement.to_text().map_err(|e| ProvenanceError::Other(e.into()))?;
             let envelope = Envelope::sign(&text, &*self.signer)?;
             durable::create_directory(path.parent().unwrap_or(&path))?;
             durable::write(&path, &envelope.to_bytes().map_err(|e| ProvenanceError::Other(e.into()))?)?;
         }
         self.link(&path, &statement)?;
-        let sha256 = sum_of(&path)?;
         tracing::debug!(job = %plan.job().id, location, "the provenance is written");
-        Ok(Stored { location, sha256, statement })
+        self.stored(&location)
     }
 
-    fn statement(&self, recorded: &Recorded, bases: Vec<UsedBase>) -> Result<Statement, ProvenanceError> {
+    fn statement(&self, recorded: &Recorded, made: Made) -> Result<Statement, ProvenanceError> {
         let plan = recorded.plan();
+        let Made { bases, records } = made;
         let (mut subjects, mut byproducts, mut installed) = (Vec::new(), Vec::new(), Vec::new());
         let mut known = BTreeSet::new();
-        for file in self.publisher.files(plan.suite(), plan.package())? {
-            let outside =
-                || ProvenanceError::unfit(&file.path, "it is served, but lies not below the archive");
-            let location =
-                file.path.strip_prefix(&self.root).ok().and_then(Path::to_str).ok_or_else(outside)?;
+        let mut files = self.publisher.files(plan.suite(), plan.package())?;
+        if !files.iter().any(|it| it.name().ends_with(".buildinfo")) {
+            files.extend(self.keep(plan, &records)?);
+        }
+        for file in files {
+            let location = self.location_of(&file.path)?;
             let name = location.rsplit('/').next().unwrap_or_default();
             let resource = Resource::file(name, &file.sha256, location);
             if !name.ends_with(".buildinfo") {
@@ -134,11 +147,30 @@ impl Attestor {
 
     fn in_release(&self, recorded: &Recorded) -> Result<Option<Resource>, ProvenanceError> {
         let suite = recorded.plan().suite();
-        let Some(generation) = recorded.generation() else { return Ok(None) };
-        let Some(sha256) = self.publisher.in_release(suite, generation)? else { return Ok(None) };
-        let file = Resource::file(IN_RELEASE, &sha256, &format!("dists/{suite}/{IN_RELEASE}"));
-        let (suite, generation) = (Some(suite.clone()), Some(generation));
+        let generation = recorded.generation();
+        let Some(served) = self.publisher.in_release(suite, generation)? else { return Ok(None) };
+        let file = Resource::file(IN_RELEASE, &served.sha256, self.location_of(&served.path)?);
+        let suite = Some(suite.clone());
         Ok(Some(Resource { annotations: Annotations { suite, generation, architecture: None }, ..file }))
+    }
+
+    /// Returns the path of a file below the archive.
+    fn location_of<'a>(&self, path: &'a Path) -> Result<&'a str, ProvenanceError> {
+        let below = path.strip_prefix(&self.root).ok().and_then(Path::to_str);
+        below.ok_or_else(|| ProvenanceError::unfit(path, "it is served, but lies not below the archive"))
+    }
+
+    /// Keeps the records of builds beside the provenance.
+    fn keep(&self, plan: &BuildPlan, records: &[PathBuf]) -> Result<Vec<ServedFile>, ProvenanceError> {
+        let directory = self.root.join(stem_of(plan));
+        let mut kept = Vec::new();
+        for record in records {
+            let path = directory.join(record.file_name().unwrap_or_default());
+            durable::create_directory(&directory)?;
+            durable::copy(record, &path)?;
+            kept.push(ServedFile { sha256: sum_of(&path)?, path });
+        }
+        Ok(kept)
     }
 
     /// Finds the provenance of the last build that made the same files as a copy has.
@@ -237,7 +269,8 @@ impl Attestor {
                 let is_old =
                     file.modified().is_ok_and(|it| now.duration_since(it).is_ok_and(|age| age > keep));
                 let lies = |it: &Resource| {
-                    it.download_location.as_ref().is_some_and(|it| self.root.join(it).exists())
+                    let location = it.download_location.as_ref().filter(|_| !it.is_kept_beside());
+                    location.is_some_and(|it| self.root.join(it).exists())
                 };
                 if !is_old || stored.statement.files().any(lies) {
                     continue;
@@ -257,6 +290,9 @@ impl Attestor {
         // Another publication may have the name now.
         let own = links.filter(|it| sum_of(it).is_ok_and(|sum| sum == stored.sha256));
         let paths: Vec<PathBuf> = own.chain([self.root.join(&stored.location)]).collect();
+        if let Some(stem) = stored.location.strip_suffix(ENDING) {
+            durable::remove_directory(&self.root.join(stem))?;
+        }
         Ok(durable::remove_all(paths.iter().map(PathBuf::as_path))?)
     }
 }
@@ -267,6 +303,11 @@ fn other<E: Into<crate::error::BoxError>>(error: E) -> ProvenanceError {
 
 fn directory_of(package: &PackageName, version: &Version) -> String {
     format!("{DIRECTORY}/{package}/{version}")
+}
+
+/// Returns the path of a publication's provenance below the archive, without what it ends with.
+fn stem_of(plan: &BuildPlan) -> String {
+    format!("{}/{}", directory_of(plan.package(), plan.version()), plan.job().id)
 }
 
 fn sum_of(path: &Path) -> Result<String, ProvenanceError> {

@@ -177,11 +177,11 @@ fn in_release(checked: &mut Checked, archive: &Archive, keyring: &[u8]) -> Optio
     let statement = checked.statement.clone();
     let suite = &statement.decided().suite;
     let subject = format!("{IN_RELEASE} of {suite}");
-    let directory = format!("dists/{suite}");
-    let served = match read_suite(archive, &directory, keyring) {
+    let (base, directory) = (base_of(&statement), format!("dists/{suite}"));
+    let served = match read_suite(archive, base, &directory, keyring) {
         Ok(Some((served, _))) => served,
         Ok(None) => {
-            checked.bad(&subject, format!("the archive has no {directory}/{IN_RELEASE}"));
+            checked.bad(&subject, format!("the archive has no {base}{directory}/{IN_RELEASE}"));
             return None;
         }
         Err(problem) => {
@@ -215,16 +215,27 @@ fn in_release(checked: &mut Checked, archive: &Archive, keyring: &[u8]) -> Optio
     Some(served)
 }
 
-/// Reads what the `InRelease` in a directory leads to, and its sum; `None` if it is not there.
+/// Returns what leads from the archive to where the suite's `dists` and `pool` are, with a slash at its end: nothing,
+/// unless each suite has a directory of its own.
+fn base_of(statement: &Statement) -> &str {
+    let location = statement.in_release().and_then(|it| it.download_location.as_deref()).unwrap_or_default();
+    let end = format!("dists/{}/{IN_RELEASE}", statement.decided().suite);
+    location.strip_suffix(&end).filter(|it| it.ends_with('/')).unwrap_or_default()
+}
+
+/// Reads what the `InRelease` in a directory below `base` leads to, and its sum; `None` if it is not there. Files are
+/// named by their paths below the archive.
 fn read_suite(
     archive: &Archive,
+    base: &str,
     directory: &str,
     keyring: &[u8],
 ) -> Result<Option<(Outside, String)>, String> {
-    let path = format!("{directory}/{IN_RELEASE}");
+    let path = format!("{base}{directory}/{IN_RELEASE}");
     let Some(bytes) = archive.fetch(&path)? else { return Ok(None) };
     let text = signed_text(&bytes, keyring).map_err(|e| format!("{path} has no good signature: {e}"))?;
-    let served = Outside::read(&text, directory, &|path| archive.fetch(path))?;
+    let mut served = Outside::read(&text, directory, &|path| archive.fetch(&format!("{base}{path}")))?;
+    served.files = served.files.into_iter().map(|(path, sum)| (format!("{base}{path}"), sum)).collect();
     Ok(Some((served, hex(&Sha256::digest(&bytes)))))
 }
 
@@ -232,7 +243,7 @@ fn read_suite(
 fn lists(statement: &Statement, served: &Outside) -> Result<usize, String> {
     let mut listed = 0;
     let mut missing = None;
-    for file in statement.files() {
+    for file in statement.files().filter(|it| !it.is_kept_beside()) {
         let Some(location) = &file.download_location else { continue };
         match served.files.get(location) {
             Some(sha256) if file.sha256() == Some(sha256) => listed += 1,
@@ -258,7 +269,7 @@ fn snapshot(statement: &Statement, archive: &Archive, keyring: &[u8]) -> Result<
         return Ok(None);
     };
     let directory = format!("snapshot/{suite}/{generation}/dists/{suite}");
-    let Some((served, sha256)) = read_suite(archive, &directory, keyring)? else {
+    let Some((served, sha256)) = read_suite(archive, "", &directory, keyring)? else {
         return Ok(None);
     };
     if release.sha256() != Some(&sha256) {
@@ -280,8 +291,8 @@ fn pool(checked: &mut Checked, archive: &Archive, served: Option<&Outside>) {
         let Some(location) = &file.download_location else { continue };
         match archive.fetch(location) {
             Ok(Some(bytes)) => examine(checked, location, file.called(), &bytes),
-            Ok(None) if served.is_some_and(|it| it.files.contains_key(location)) => {
-                checked.bad(location, "it is listed, but not there");
+            Ok(None) if file.is_kept_beside() || served.is_some_and(|it| it.files.contains_key(location)) => {
+                checked.bad(location, "it should be there, and is not");
             }
             Ok(None) => checked.good(location, "it is not in the archive any more"),
             Err(problem) => checked.bad(location, problem),

@@ -92,6 +92,12 @@ impl Resource {
         self.digest.as_ref()?.sha256.as_deref()
     }
 
+    /// Returns whether it lies beside the provenance, and not where the archive's indices lead.
+    pub(super) fn is_kept_beside(&self) -> bool {
+        let below = self.download_location.as_deref().and_then(|it| it.strip_prefix(super::DIRECTORY));
+        below.is_some_and(|it| it.starts_with('/'))
+    }
+
     /// Returns what it is called.
     #[must_use]
     pub fn called(&self) -> &str {
@@ -281,6 +287,18 @@ impl Statement {
             return Err(format!("it is of the kind {kind:?}, which this version does not know"));
         }
         Ok(statement)
+    }
+
+    /// Returns whether it says the same as another. Where suites have no numbered states, the `InRelease` of a later
+    /// one is as good.
+    pub(super) fn tells(&self, other: &Self) -> bool {
+        let stable = |it: &Self| {
+            let is_one = |it: &Resource| it.called() == IN_RELEASE && it.annotations.generation.is_none();
+            let mut it = it.clone();
+            it.predicate.run_details.byproducts.retain(|it| !is_one(it));
+            it
+        };
+        stable(self) == stable(other)
     }
 
     /// Returns the text that is signed.

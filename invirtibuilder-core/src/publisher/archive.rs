@@ -199,8 +199,15 @@ impl Publisher for Archive {
         Ok(self.served_generation(suite)?)
     }
 
-    fn in_release(&self, suite: &Suite, generation: Generation) -> Result<Option<String>, PublishError> {
-        Ok(self.sum_of_in_release(suite, generation)?)
+    fn in_release(
+        &self,
+        suite: &Suite,
+        generation: Option<Generation>,
+    ) -> Result<Option<ServedFile>, PublishError> {
+        let Some(generation) = generation else { return Ok(None) };
+        let path = self.directory().join("dists").join(suite.as_str()).join("InRelease");
+        let sum = self.sum_of_in_release(suite, generation)?;
+        Ok(sum.map(|sha256| ServedFile { path, sha256 }))
     }
 
     fn contents_at(&self, suite: &Suite, generation: Generation) -> Result<Vec<Held>, PublishError> {

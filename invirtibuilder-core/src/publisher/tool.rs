@@ -202,6 +202,15 @@ impl Publisher for ToolPublisher {
         Ok(files.into_iter().map(served).collect())
     }
 
+    fn in_release(
+        &self,
+        suite: &Suite,
+        generation: Option<Generation>,
+    ) -> Result<Option<ServedFile>, PublishError> {
+        let _ = generation;
+        Ok(self.read(suite, |it| Ok(it.in_release().clone()))?)
+    }
+
     fn paragraphs(&self, suite: &Suite, architecture: &Architecture) -> Result<Vec<String>, PublishError> {
         Ok(self.read(suite, |it| it.texts(architecture))?.unwrap_or_default())
     }

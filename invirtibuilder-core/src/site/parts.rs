@@ -73,7 +73,7 @@ pub(super) fn open(config: Config) -> Result<Site, SiteError> {
         examiner: examiner(&config),
         publisher: backend.publisher(),
         audit: Some(audit),
-        attestor: attestor(&config, &backend)?,
+        attestor: Some(attestor(&config, &backend)?),
         announcer: Arc::new(outbox.clone()),
         logs: config.paths.logs.clone(),
         max_results: config.builder.results,
@@ -136,13 +136,11 @@ fn archive(config: &Config) -> Result<Archive, SiteError> {
     Ok(Archive::new(spec, Box::new(signer(config).map_err(part("archive"))?)))
 }
 
-/// Returns what vouches for publications; `None` where a program publishes.
-fn attestor(config: &Config, backend: &Backend) -> Result<Option<Attestor>, SiteError> {
-    let Backend::Archive(archive) = backend else { return Ok(None) };
+/// Returns what vouches for publications.
+fn attestor(config: &Config, backend: &Backend) -> Result<Attestor, SiteError> {
     let signer = Box::new(signer(config).map_err(part("archive"))?);
     let config::Provenance { builder_id, keep } = &config.publisher.provenance;
-    let publisher: Arc<dyn Publisher> = Arc::<Archive>::clone(archive);
-    Ok(Some(Attestor::new(&config.paths.archive, publisher, signer, builder_id, *keep)))
+    Ok(Attestor::new(&config.paths.archive, backend.publisher(), signer, builder_id, *keep))
 }
 
 fn suite(config: &Config, pocket: &PocketSpec) -> SuiteSpec {

@@ -16,18 +16,14 @@ type Served<'a> = BTreeMap<(&'a PocketName, &'a PackageName), &'a Held>;
 
 impl Site {
     fn attestor(&self) -> Result<&Attestor, SiteError> {
-        self.pipeline.attestor.as_ref().ok_or_else(|| {
-            SiteError::Refused(
-                "the publisher of this site makes no provenance yet; `publisher: { backend: archive }` does"
-                    .to_owned(),
-            )
-        })
+        let attestor = self.pipeline.attestor.as_ref();
+        attestor.ok_or_else(|| SiteError::Refused("nothing vouches for what this site publishes".to_owned()))
     }
 
     /// Returns the provenances of a package, the latest last; with a pocket, only of publications there.
     ///
     /// # Errors
-    /// One cannot be read, or the publisher makes none.
+    /// One cannot be read.
     pub fn provenances(
         &self,
         package: &PackageName,
@@ -41,7 +37,7 @@ impl Site {
     /// Returns the provenance that a job left.
     ///
     /// # Errors
-    /// There is no such job, it left none, or the publisher makes none.
+    /// There is no such job, or it left none.
     pub fn provenance_of(&self, id: &JobId) -> Result<Stored, SiteError> {
         let attestor = self.attestor()?;
         let state = self.job(id)?;

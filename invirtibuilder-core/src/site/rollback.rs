@@ -6,6 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use super::backend::Backend;
 use super::{Site, SiteError};
 use crate::audit::{Entry, Happened};
 use crate::job::Publication;
@@ -103,7 +104,11 @@ impl Site {
 
     /// Removes from the archive what is not kept any longer, or only says what would go.
     pub fn expire(&self, is_trial: bool) -> Result<Expiry, SiteError> {
-        let mut expiry = self.archive()?.expire(is_trial)?;
+        let mut expiry = match &self.backend {
+            Backend::Archive(archive) => archive.expire(is_trial)?,
+            // It removes what it does not serve by itself.
+            Backend::Tool(_) => Expiry::default(),
+        };
         expiry.files.extend(self.expire_provenances(is_trial)?);
         Ok(expiry)
     }

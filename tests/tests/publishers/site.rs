@@ -3,6 +3,7 @@
 use invirtibuilder_core::process::find;
 use invirtibuilder_tests::apt::Apt;
 use invirtibuilder_tests::packages::Package;
+use invirtibuilder_tests::programs::{CLI, command, program, run};
 use invirtibuilder_tests::sites::Site;
 
 use super::world::Tool;
@@ -61,6 +62,95 @@ fn a_site_with_reprepro_leads_from_a_commit_to_apt() {
 #[test]
 fn a_site_with_aptly_leads_from_a_commit_to_apt() {
     from_commit_to_apt(Tool::Aptly);
+}
+
+/// Follows packages back to their commits, as somebody who has the archive and its key.
+fn provenance(tool: Tool) {
+    let site = site_of(tool);
+    let (hello, commit) = Package::hosted(&site, "hello", "1.0");
+    let built = site.submit("dev", "hello", &commit);
+    site.work_quickly().ok();
+    let copied = site.submit("prod", "hello", &commit);
+    site.work().ok();
+    let archive = site.path("archive");
+    let file = |job: &str| {
+        let shown = site.json(&["provenance", "show", job]);
+        archive.join(shown[0]["file"].as_str().unwrap())
+    };
+    let verify = |job: &str, words: &[&str]| {
+        let mut cli = command(program(CLI));
+        let key = archive.join("archive-key.asc");
+        cli.args(["provenance", "verify"]).arg(file(job)).arg("--keyring").arg(key).args(words);
+        run(cli.arg("--archive").arg(&archive))
+    };
+    let (built_says, copy_says) = (verify(&built, &[]).ok(), verify(&copied, &[]).ok());
+    for part in ["lists all", &format!("made from commit {commit}"), ".buildinfo", "it records the build of"]
+    {
+        assert!(built_says.contains(part), "{part}: {built_says}");
+    }
+    assert!(copy_says.contains("lists all") && copy_says.contains("built for dev"), "{copy_says}");
+    site.assert_agreement();
+    // What somebody else put in the place of a package, and a record that is gone, are named.
+    let pool = archive.join("prod/pool/main/h/hello/hello_1.0_all.deb");
+    let record = std::fs::read_dir(file(&built).with_extension("").with_extension("")).unwrap();
+    let record = record.map(|it| it.unwrap().path()).next().unwrap();
+    for path in [pool, record] {
+        let bytes = std::fs::read(&path).unwrap();
+        let job = if path.extension().unwrap() == "deb" { &copied } else { &built };
+        // aptly's pools are links of the same files.
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&path, [&bytes[..], b"more"].concat()).unwrap();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        let broken = |text: &str| {
+            let says = verify(job, &[]).expect(1).stdout;
+            assert!(
+                says.lines().any(|it| it.contains("BROKEN") && it.contains(name) && it.contains(text)),
+                "{says}"
+            );
+        };
+        broken("it has SHA-256");
+        std::fs::remove_file(&path).unwrap();
+        broken("it should be there, and is not");
+        std::fs::write(&path, bytes).unwrap();
+    }
+    // What is superseded stays proved, until it may go.
+    let deb = site.beside("hello_1.0_all.deb");
+    std::fs::copy(archive.join("dev/pool/main/h/hello/hello_1.0_all.deb"), &deb).unwrap();
+    site.configure(|text| text.replacen("publisher:\n", "publisher:\n  provenance: { keep: 1d }\n", 1));
+    let next = hello.publishable(&site, "2.0");
+    for pocket in ["dev", "prod"] {
+        site.submit(pocket, "hello", &next);
+        site.work_quickly().ok();
+    }
+    let says = verify(&built, &[deb.to_str().unwrap()]).ok();
+    assert!(
+        says.contains("does not list hello 1.0 any more") && says.contains("as it was published"),
+        "{says}"
+    );
+    for old in [file(&built), file(&copied)] {
+        run(command("touch").args(["--date", "2 days ago"]).arg(old)).ok();
+    }
+    // reprepro keeps the files of the version before until the next one.
+    let third = hello.publishable(&site, "3.0");
+    for pocket in ["dev", "prod"] {
+        site.submit(pocket, "hello", &third);
+        site.work_quickly().ok();
+    }
+    let gone = site.cli(&["archive", "expire"]).ok();
+    assert!(gone.contains(&built) && gone.contains(&copied), "{gone}");
+    let left = site.path("archive/provenance/hello/1.0");
+    assert_eq!(std::fs::read_dir(left).unwrap().count(), 0);
+    site.assert_agreement();
+}
+
+#[test]
+fn what_reprepro_publishes_is_vouched_for() {
+    provenance(Tool::Reprepro);
+}
+
+#[test]
+fn what_aptly_publishes_is_vouched_for() {
+    provenance(Tool::Aptly);
 }
 
 #[test]

@@ -324,7 +324,7 @@ pub(super) fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
 /// Returns the continued lines of a field that has nothing on its first line.
 fn lines_of<'a>(text: &'a str, field: &str) -> impl Iterator<Item = &'a str> {
     let field = format!("{field}:");
-    text.lines().skip_while(move |it| *it != field).skip(1).take_while(|it| it.starts_with(' '))
+    text.lines().skip_while(move |it| it.trim_end() != field).skip(1).take_while(|it| it.starts_with(' '))
 }
 
 /// Writes a field with the sums of files, if there are any.

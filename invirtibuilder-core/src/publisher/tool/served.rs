@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use crate::control::hex;
 use crate::names::{Architecture, PackageName, Suite};
 use crate::policy::Held;
-use crate::publisher::Owners;
+use crate::publisher::{Owners, ServedFile};
 
 /// Why what is served could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -120,6 +120,7 @@ impl Paragraph {
 pub(super) struct Served {
     directory: PathBuf,
     suite: Suite,
+    in_release: ServedFile,
     listed: Vec<Listed>,
 }
 
@@ -133,7 +134,13 @@ impl Served {
         };
         let listed =
             parse_release(&text).ok_or_else(|| ServedError::torn(&path, "is not a signed Release file"))?;
-        Ok(Some(Self { directory: directory.to_owned(), suite: suite.clone(), listed }))
+        let in_release = ServedFile { path, sha256: hex(&Sha256::digest(text.as_bytes())) };
+        Ok(Some(Self { directory: directory.to_owned(), suite: suite.clone(), in_release, listed }))
+    }
+
+    /// Returns the `InRelease` that was read.
+    pub(super) fn in_release(&self) -> &ServedFile {
+        &self.in_release
     }
 
     /// Reads all source packages, in order of their names.
