@@ -167,8 +167,9 @@ fn git_is_served_by_rights_and_the_hooks_and_the_log_know_who_pushes() {
     site.work_quickly().ok();
     let to = site.beside("all");
     let mut git = sshd.git("mallory", &site.beside("."));
-    run(git.args(["clone", "--quiet", "-b", "prod", &sshd.url("superproject.git")]).arg(&to)).ok();
-    assert!(to.join(".gitmodules").exists());
+    let url = sshd.url("superproject.git");
+    run(git.args(["clone", "--quiet", "--recurse-submodules", "-b", "prod", &url]).arg(&to)).ok();
+    assert!(to.join("hello/debian/changelog").exists(), "its submodules come too");
     let mut git = sshd.git("alice", &to);
     run(git.args(["push", &sshd.url("superproject.git"), "HEAD:refs/heads/mine"]))
         .expect(128)

@@ -25,7 +25,8 @@ pub(crate) fn run(_arguments: &Arguments, context: &Context) -> Answer {
                 Level::Error => (BAD, "error"),
             };
             let text = match &finding.remedy {
-                Some(remedy) => format!("{}; {remedy}", finding.text),
+                // Some errors name it themselves.
+                Some(remedy) if !finding.text.contains(remedy) => format!("{}; {remedy}", finding.text),
                 None => finding.text.clone(),
             };
             table.row(vec![(level.0, level.1.to_owned()), plain(&finding.subject), plain(text)]);

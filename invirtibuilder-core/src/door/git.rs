@@ -145,9 +145,13 @@ fn beginning(lines: &[String]) -> String {
 
 type Parsed = Result<Place, DoorError>;
 
-/// Reads a path: `hello`, `hello.git`, each with `/` or `~/` before it, as Git's URLs have them.
+/// Reads a path: `hello`, `hello.git`, each with `/` or `~/` before it, as Git's URLs have them, and with the directory
+/// in which the superproject says that its submodules are.
 fn place(site: &Site, path: &str) -> Result<Parsed, DoorError> {
     let name = path.strip_prefix("~/").or_else(|| path.strip_prefix('/')).unwrap_or(path);
+    let directory = site.config().paths.repositories.file_name().and_then(|it| it.to_str());
+    let below = directory.and_then(|it| name.strip_prefix(it)).and_then(|it| it.strip_prefix('/'));
+    let name = below.unwrap_or(name);
     let name = name.strip_suffix('/').unwrap_or(name);
     let name = name.strip_suffix(".git").unwrap_or(name);
     let Ok(package) = name.parse::<PackageName>() else {

@@ -177,6 +177,30 @@ fn survives_the_death_of_one(tool: Tool, kinds: [&str; 6]) {
     assert!(hit * 3 > tried, "only {hit} of {tried} publications were hit");
 }
 
+/// Berkeley DB has one name for each file that it makes: while it is there, nobody else makes that file.
+#[test]
+fn reprepro_may_die_before_it_names_a_file_of_its_database() {
+    let scene = Scene::new(Tool::Reprepro);
+    let state = scene.world.root.join("archive-state/unstable");
+    let numbers =
+        std::fs::read_dir(&state).unwrap().filter_map(|it| it.unwrap().file_name().into_string().ok());
+    let number: u64 = numbers.filter_map(|it| it.parse().ok()).max().unwrap();
+    let left = state.join(format!("{}/db/__db.release.caches.db", number + 1));
+    // It is kept from going on there until all of them end with the first process of their namespace.
+    let inject = "inject=rename,renameat,renameat2:delay_enter=600000000";
+    let alone = ["unshare", "--map-root-user", "--pid", "--fork", "--kill-child=SIGKILL", "--"];
+    let strace = ["strace", "-f", "-qq", "-o", "/dev/null", "-P", left.to_str().unwrap(), "-e", inject, "--"];
+    let mut process = child(&[&alone[..], &strace].concat(), &scene.world, "1").spawn().unwrap();
+    let started = Instant::now();
+    while !left.exists() && started.elapsed() < Duration::from_secs(60) {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    process.kill().unwrap();
+    process.wait().unwrap();
+    assert!(left.exists(), "it was not killed there");
+    scene.assert_recovers("1", "death over a name");
+}
+
 /// System calls that change names, and others that change files.
 const NAMES: [&str; 6] = ["rename", "renameat2", "link", "linkat", "unlink", "unlinkat"];
 const FILES: [&str; 6] = ["mkdir", "mkdirat", "pwrite64", "fsync", "fdatasync", "ftruncate"];

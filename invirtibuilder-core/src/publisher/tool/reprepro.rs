@@ -30,6 +30,12 @@ const PROGRAM: &str = "reprepro";
 /// The files of a database that only spare work. One in which a command was killed is worth nothing.
 const CACHES: [&str; 2] = ["release.caches.db", "contents.cache.db"];
 
+/// Returns whether a file of a database is one that Berkeley DB was about to rename. There is one such name for each
+/// file: while it is there, whoever makes the file waits for another to go on, and fails in the end.
+fn is_half_made(name: &str) -> bool {
+    name.starts_with("__db.")
+}
+
 /// Drives reprepro.
 #[derive(Debug)]
 pub(super) struct Reprepro;
@@ -137,6 +143,7 @@ impl Tool for Reprepro {
         durable::remove_file(&database.join("lockfile"))?;
         let [releases, contents] = CACHES.map(|it| database.join(it));
         durable::remove_file(&releases)?;
+        remove_litter(&database, is_half_made)?;
         if phase != Phase::Publishing {
             durable::remove_file(&contents)?;
             remove_litter(&place.dists(), |name| name.ends_with(".new"))?;
@@ -185,12 +192,12 @@ fn privately(place: &Place<'_>, number: u64) -> Result<Command, ToolError> {
     Ok(reprepro(place, number)?.args(["--export=silent-never", "--keepunreferencedfiles"]))
 }
 
-/// Copies a database without its caches of what is exported, and without the lock of a program that was killed.
+/// Copies a database without its caches of what is exported, and without what a program that was killed left.
 fn copy_database(from: &Path, to: &Path) -> Result<(), ToolError> {
     durable::create_directory(to)?;
     for entry in std::fs::read_dir(from).map_err(ToolError::read(from))? {
         let name = entry.map_err(ToolError::read(from))?.file_name();
-        if name != "lockfile" && name != CACHES[0] {
+        if name != "lockfile" && name != CACHES[0] && !is_half_made(&name.to_string_lossy()) {
             scratch::copy(&from.join(&name), &to.join(&name))?;
         }
     }
