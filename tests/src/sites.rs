@@ -209,6 +209,18 @@ impl Site {
         std::os::unix::fs::symlink(&shared, self.path("cache/bases")).unwrap();
     }
 
+    /// Lets the builder `overlay` build, with the base and the layers that all tests share.
+    pub fn build_by_overlay(&self) {
+        self.share_base();
+        let store = shared_bases().join("overlay");
+        fs::create_dir_all(&store).unwrap();
+        std::os::unix::fs::symlink(store, self.path("cache/overlay")).unwrap();
+        self.configure(|text| {
+            let text = text.replace("builder:\n", "builder:\n  backend: overlay\n");
+            if text.contains("backend: overlay") { text } else { text + "\nbuilder: { backend: overlay }\n" }
+        });
+    }
+
     /// Returns what is left where builds live, which should be nothing once they have ended.
     #[must_use]
     pub fn scratch(&self) -> Vec<String> {

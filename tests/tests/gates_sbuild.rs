@@ -9,7 +9,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use invirtibuilder_tests::apt::Apt;
 use invirtibuilder_tests::packages::Package;
-use invirtibuilder_tests::sites::{Site, shared_bases};
+use invirtibuilder_tests::sites::Site;
 use serde_json::Value;
 
 /// A tidy `debian/rules` without debhelper, which does this before the package is packed.
@@ -22,14 +22,8 @@ fn rules(name: &str, does: &str) -> String {
 /// Makes a site whose pockets have these settings.
 fn site(prod: &str, dev: &str) -> Site {
     let site = Site::new();
-    site.share_base();
-    let store = shared_bases().join("overlay");
-    fs::create_dir_all(&store).unwrap();
-    std::os::unix::fs::symlink(store, site.path("cache/overlay")).unwrap();
+    site.build_by_overlay();
     site.configure(|text| {
-        let text = text.replace("builder:\n", "builder:\n  backend: overlay\n");
-        let text =
-            if text.contains("backend: overlay") { text } else { text + "\nbuilder: { backend: overlay }\n" };
         let mut changed = String::new();
         for line in text.lines() {
             changed.push_str(line);

@@ -27,7 +27,7 @@ pub(crate) fn run(_arguments: &Arguments, context: &Context) -> Answer {
             let text = match &finding.remedy {
                 // Some errors name it themselves.
                 Some(remedy) if !finding.text.contains(remedy) => format!("{}; {remedy}", finding.text),
-                None => finding.text.clone(),
+                _ => finding.text.clone(),
             };
             table.row(vec![(level.0, level.1.to_owned()), plain(&finding.subject), plain(text)]);
         }
