@@ -180,7 +180,8 @@ fn a_worker_that_is_asked_to_stop_keeps_the_job_and_leaves_no_build() {
 fn real_native_packages_are_built_published_and_copied_side_by_side() {
     const PACKAGES: [(&str, &str); 3] =
         [("hostname", "hostname"), ("ucf", "ucf"), ("init-system-helpers", "init")];
-    let site = site();
+    let site = Site::new();
+    site.build_by_overlay();
     // Two of them are packages of the base: the pockets say that they mean it.
     site.configure(|text| {
         text.replace("      base: ", "      may_replace: [hostname, init-system-helpers, init]\n      base: ")

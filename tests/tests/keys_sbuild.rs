@@ -52,7 +52,7 @@ fn publish_keyring(site: &Site) -> String {
 #[test]
 fn a_client_of_the_old_key_follows_to_the_new_one() {
     let site = Site::new();
-    site.share_base();
+    site.build_by_overlay();
     let (old, new) = (first_key(&site), another_key(&site, "New <new@example.org>"));
     let (client, late) = (Client::new(&site, "client", &old), Client::new(&site, "late", &old));
     sign_with(&site, &[&old, &new]);

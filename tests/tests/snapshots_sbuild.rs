@@ -47,12 +47,8 @@ impl Machine {
 
 fn site() -> Site {
     let site = Site::new();
-    site.share_base();
+    site.build_by_overlay();
     site.configure(|text| {
-        let text = match text.split_once("\nbuilder:\n") {
-            Some((before, after)) => format!("{before}\nbuilder:\n  backend: overlay\n{after}"),
-            None => format!("{text}\nbuilder:\n  backend: overlay\n"),
-        };
         text.replace("allow_backtracking: yes", "allow_backtracking: yes\n      snapshot_versions: yes")
     });
     site

@@ -15,18 +15,12 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use invirtibuilder_tests::programs::{command, run};
-use invirtibuilder_tests::sites::{Site, shared_bases};
+use invirtibuilder_tests::sites::Site;
 use sourceworld::{Kind, SourceWorld, differences_of_trees, files_of, sha256};
 
 fn site() -> Site {
     let site = Site::new();
-    site.share_base();
-    // Layers are kept beside the base, for all tests.
-    std::os::unix::fs::symlink(shared_bases().join("overlay"), site.path("cache/overlay")).unwrap();
-    site.configure(|text| match text.split_once("\nbuilder:\n") {
-        Some((before, after)) => format!("{before}\nbuilder:\n  backend: overlay\n{after}"),
-        None => format!("{text}\nbuilder:\n  backend: overlay\n"),
-    });
+    site.build_by_overlay();
     site
 }
 
