@@ -276,17 +276,26 @@ fn groups_of_version_2() {
 fn control_groups_of_version_2_hold_builds_too() {
     let world = World::new();
     let store = world.cache.join("overlay");
-    let newest = |kind: &str| {
-        let found = fs::read_dir(store.join(kind)).into_iter().flatten().filter_map(Result::ok);
-        let found = found.map(|it| it.path()).filter(|it| it.is_dir());
+    // What machines boot that build by themselves, among what those of sbuild boot.
+    let kernel = || {
+        let found = fs::read_dir(store.join("kernels")).into_iter().flatten().filter_map(Result::ok);
+        let found = found.map(|it| it.path()).filter(|it| {
+            let initramfs = fs::read(it.join("initramfs")).unwrap_or_default();
+            initramfs.windows(INIT.len()).any(|it| it == INIT)
+        });
         found.max_by_key(|it| fs::metadata(it).unwrap().modified().unwrap())
     };
-    if newest("kernels").is_none() || newest("images").is_none() {
-        // What a machine boots is made before its first build, which is not waited for.
+    let image = || {
+        let tree = fs::read(store.join(format!("trees/{BASE}-amd64.json"))).ok()?;
+        let tree: serde_json::Value = serde_json::from_slice(&tree).unwrap();
+        Some(store.join("images").join(tree["tree"].as_str().unwrap())).filter(|it| it.is_dir())
+    };
+    if kernel().is_none() || image().is_none() {
+        // They are made before the first build, which is not waited for.
         let limits = BuildLimits { time: Duration::from_secs(1), ..BuildLimits::default() };
         World { limits, ..World::new() }.problem(&world.source_that("early", &["true"]));
     }
-    let (kernel, image) = (newest("kernels").unwrap(), newest("images").unwrap());
+    let (kernel, image) = (kernel().unwrap(), image().unwrap());
     // This program, with the libraries of this machine, as the first thing that the machine does.
     let input = world.path("input");
     let packages = input.join("packages");
@@ -350,6 +359,9 @@ fn control_groups_of_version_2_hold_builds_too() {
     let log = run("qemu-system-x86_64", &arguments);
     assert!(log.contains("version 2 holds"), "{log}");
 }
+
+/// What a machine does first that builds by itself.
+const INIT: &[u8] = include_bytes!("../../invirtibuilder-core/src/builder/overlay/vm/init.sh");
 
 /// Returns the dynamic loader among some libraries, as it is seen in the machine.
 fn loader(packages: &Path) -> String {

@@ -391,10 +391,9 @@ impl Run<'_> {
         ]);
         let mut binds = Vec::new();
         let mut temporary = home.clone();
-        if let Environment::Machine(..) = self.environment {
-            let bind = machine::short(&home);
-            temporary.clone_from(&bind.at);
-            binds.push(bind);
+        if let Environment::Machine(_, machine) = self.environment {
+            binds = machine.binds(&home);
+            temporary = binds.iter().find(|it| it.from == home).map_or(temporary, |it| it.at.clone());
         }
         let variables = [
             ("SBUILD_CONFIG", settings.display().to_string()),

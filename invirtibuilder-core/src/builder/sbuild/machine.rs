@@ -20,8 +20,8 @@ use crate::durable::scratch;
 use crate::error::BoxError;
 use crate::names::Architecture;
 
-/// The package that autopkgtest needs in the machine.
-const PYTHON: &str = "python3";
+/// The packages that autopkgtest and sbuild need in the machine. All but the first are in every base before Debian 13.
+const NEEDED: [&str; 3] = ["python3", "mount", "passwd"];
 
 /// How long a machine may take to start, in seconds: an emulated one on a machine with much to do needs some of them.
 const START: u32 = 600;
@@ -29,6 +29,9 @@ const START: u32 = 600;
 /// Where a run sees its directory for temporary files: the sockets of its machine are there, and the path of a socket
 /// has at most 107 bytes (unix(7)), which a site's may have without them. Both are for mounts, and on every machine.
 const PLACES: [&str; 2] = ["/mnt", "/media"];
+
+/// The device of the kernel's virtual machines.
+const KVM: &str = "/dev/kvm";
 
 /// What the machines of a base are made of, in use.
 #[derive(Debug)]
@@ -42,7 +45,7 @@ pub(super) struct Parts {
 }
 
 /// Returns where a run sees this directory of its own.
-pub(super) fn short(home: &Path) -> Bind {
+fn short(home: &Path) -> Bind {
     let is_free = |it: &&str| !home.starts_with(it);
     Bind { from: home.to_owned(), at: PLACES.into_iter().find(is_free).unwrap_or(PLACES[0]).into() }
 }
@@ -58,10 +61,10 @@ pub(super) fn ensure(
     let kind = Kind::to_build_for(architecture)?;
     let boot = kernel::ensure(place, Guest::AUTOPKGTEST, tree, architecture, log)?;
     let base = image::ensure(place, &tree.id, &tree.root(), log)?;
-    let (needs, domain) = (Needs::of_packages(&[PYTHON]), Domain::Trusted);
+    let (needs, domain) = (Needs::of_packages(&NEEDED), Domain::Trusted);
     let question =
         Question { tree, architecture, needs: &needs, domain: &domain, against: Against::new(None, &[])? };
-    let ours = |e: Trouble| e.ours(&format!("{PYTHON} for the machine"));
+    let ours = |e: Trouble| e.ours(&format!("{} for the machine", NEEDED.join(", ")));
     let packages = dependencies::resolve(place, &question, &|_| Ok(false), log).map_err(ours)?;
     let layer = layer::ensure(place, tree, &packages, &domain, log).map_err(ours)?;
     let python = image::ensure(place, &layer.name, &layer.root(), log)?;
@@ -70,6 +73,16 @@ pub(super) fn ensure(
 }
 
 impl Parts {
+    /// Returns what a run sees in place of the host's.
+    pub(super) fn binds(&self, home: &Path) -> Vec<Bind> {
+        let mut binds = vec![short(home)];
+        // autopkgtest gives up where it may not use a /dev/kvm that is there (as of its version 5.49).
+        if matches!(self.acceleration, Acceleration::None { .. }) && Path::new(KVM).exists() {
+            binds.push(Bind { from: "/dev/null".into(), at: KVM.into() });
+        }
+        binds
+    }
+
     /// Returns how many bytes of memory a machine takes, with what emulates it and sbuild beside it.
     pub(super) fn memory(&self) -> u64 {
         self.machine.memory.saturating_add(OVERHEAD)
@@ -104,7 +117,8 @@ impl Parts {
             format!("--timeout-reboot={START}"),
         ];
         let images = [work, self.base.path(), self.python.path(), archive].map(|it| it.display().to_string());
-        let server = ["--chroot-mode=autopkgtest", "--autopkgtest-virt-server=qemu"].map(str::to_owned);
+        let server = ["--chroot-mode=autopkgtest", "--autopkgtest-virt-server=autopkgtest-virt-qemu"]
+            .map(str::to_owned);
         // sbuild replaces what a percent sign begins.
         let options = options.into_iter().chain(images).map(|it| it.replace('%', "%%"));
         Ok(server

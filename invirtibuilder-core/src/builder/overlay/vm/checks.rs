@@ -35,7 +35,7 @@ impl VmBuilder {
             Ok(Acceleration::None { reason }) => Finding::warning(
                 "virtual machines",
                 format!("they are emulated, which takes about ten times as long: {reason}"),
-                format!("where there is /dev/kvm: adduser {} kvm", self.common.account),
+                format!("where there is /dev/kvm: adduser {} kvm", self.account()),
             ),
             Err(e) => Finding::error(
                 "virtual machines",
@@ -44,6 +44,12 @@ impl VmBuilder {
             ),
         });
         findings
+    }
+
+    /// Returns the name of the account that builds run as: where this is not root, its own.
+    fn account(&self) -> String {
+        let account = Account::find(&self.common.account);
+        account.map_or_else(|_| self.common.account.clone(), |it| it.name().to_owned())
     }
 
     fn acceleration(&self) -> Result<Acceleration, BoxError> {
