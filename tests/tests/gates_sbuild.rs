@@ -145,11 +145,12 @@ fn tests_of_a_package_run_against_what_was_built_and_a_failing_one_refuses_it() 
     let site = site("      gates: { autopkgtest: refuse }\n", "");
     let control =
         "Tests: installed\nDepends: @, jq\n\nTests: alone\nDepends: @\nRestrictions: needs-internet\n";
-    let test = "#!/bin/sh\nset -e\ngrep tidy /usr/share/tested/file\necho '{}' | jq .\n";
+    let test = "#!/bin/sh\nset -e\ngrep tidy /usr/share/hello/file\necho '{}' | jq .\n";
     let files =
         [("debian/tests/control", control), ("debian/tests/installed", test), ("debian/tests/alone", test)];
-    let commit = package(&site, "tested", "true", "", &files);
-    let job = publish(&site, "prod", "tested", &commit);
+    // The base's archive has a greater version of that name, which is not the one to be tested.
+    let commit = package(&site, "hello", "true", "", &files);
+    let job = publish(&site, "prod", "hello", &commit);
     assert_eq!(job["outcome"], "published", "{job:#}\n{}", gate_log(&site, &job));
     let notes = texts(&job, "notes").join("\n");
     assert!(notes.starts_with("alone SKIP"), "{notes}");
@@ -170,9 +171,9 @@ fn tests_of_a_package_run_against_what_was_built_and_a_failing_one_refuses_it() 
 #[test]
 fn what_leaves_files_behind_when_it_is_purged_is_refused() {
     let site = site("      gates: { piuparts: refuse }\n", "      gates: { piuparts: note }\n");
-    // What it needs comes from the base's archive.
-    let commit = package(&site, "clean", "true", "Depends: ed\n", &[]);
-    let job = publish(&site, "prod", "clean", &commit);
+    // What it needs comes from the base's archive, which has a greater version of itself, too.
+    let commit = package(&site, "hello", "true", "Depends: ed\n", &[]);
+    let job = publish(&site, "prod", "hello", &commit);
     let log = log_of(&site, &job, "piuparts");
     assert_eq!((&job["outcome"], texts(&job, "notes")), (&"published".into(), vec![]), "{job:#}\n{log}");
     assert!(log.contains("PASS: Installation and purging test"), "{log}");
@@ -184,6 +185,38 @@ fn what_leaves_files_behind_when_it_is_purged_is_refused() {
     let cause = &texts(&job, "causes")[1];
     assert!(cause.starts_with("piuparts: messy: Package purging left files on system: "), "{cause}");
     assert!(cause.contains("/var/lib/messy/left"), "{cause}");
+    assert_eq!(site.scratch(), Vec::<String>::new());
+    site.assert_agreement();
+}
+
+/// Its bases lack packages that those before have, and its tools do some things in other ways.
+#[test]
+fn every_gate_works_in_a_base_of_debian_13() {
+    let gates = "      gates: { lintian: note, piuparts: refuse, autopkgtest: refuse, installability: refuse, reproducibility: refuse }\n";
+    let site = site(gates, "");
+    site.configure(|text| {
+        let line = |it: &str| {
+            let is_base = it.trim_start().starts_with("base: ");
+            if is_base { "      base: trixie\n".to_owned() } else { format!("{it}\n") }
+        };
+        let text: String = text.lines().map(line).collect();
+        match text.split_once("\nbases:\n") {
+            Some((_, after)) if after.contains("  trixie:") => text,
+            Some((before, after)) => format!("{before}\nbases:\n  trixie: {{}}\n{after}"),
+            None => text + "\nbases:\n  trixie: {}\n",
+        }
+    });
+    let test = "#!/bin/sh\nset -e\ngrep tidy /usr/share/hello/file\n";
+    let files =
+        [("debian/tests/control", "Tests: installed\nDepends: @\n"), ("debian/tests/installed", test)];
+    let commit = package(&site, "hello", "true", "Depends: ed\n", &files);
+    let job = publish(&site, "prod", "hello", &commit);
+    let log = |gate| log_of(&site, &job, gate);
+    assert_eq!(job["outcome"], "published", "{job:#}\n{}\n{}", log("piuparts"), log("autopkgtest"));
+    assert!(log("piuparts").contains("PASS: Installation and purging test"), "{}", log("piuparts"));
+    assert!(log("autopkgtest").contains("installed            PASS"), "{}", log("autopkgtest"));
+    assert!(log("reproducibility").contains("is the same"), "{}", log("reproducibility"));
+    assert!(log("lintian").contains("hello"), "{}", log("lintian"));
     assert_eq!(site.scratch(), Vec::<String>::new());
     site.assert_agreement();
 }

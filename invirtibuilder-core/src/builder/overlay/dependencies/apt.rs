@@ -14,7 +14,7 @@ use crate::builder::overlay::{Trouble, Workplace};
 use crate::builder::scratch::{Entry, Part};
 use crate::durable;
 use crate::error::BoxError;
-use crate::names::Architecture;
+use crate::names::{Architecture, PackageName, Version};
 
 /// Lists that are older are fetched again before a package is told that nothing meets its needs.
 const OLD: Duration = Duration::from_secs(3600);
@@ -185,9 +185,16 @@ pub(super) fn ask(
     let file = entry.part(Part::Input).join("needs.dsc");
     durable::note(&file, question.needs.text.as_bytes()).map_err(|e| machine(e.into()))?;
     let mut output = Vec::new();
-    let sources = view.sources(question.tree, &entry)?;
-    let mut command = place.apt("apt-get", &entry, &sources, question.architecture)?;
+    let mut sources = view.sources(question.tree, &entry)?;
     let beside = &question.needs.beside;
+    if !beside.is_empty() {
+        let preferences = entry.part(Part::Input).join("preferences-of-all");
+        let others = std::fs::read_to_string(&sources.preferences).map_err(|e| machine(e.into()))?;
+        let text = format!("{}\n{others}", preferred(beside));
+        durable::note(&preferences, text.as_bytes()).map_err(|e| machine(e.into()))?;
+        sources.preferences = preferences;
+    }
+    let mut command = place.apt("apt-get", &entry, &sources, question.architecture)?;
     if !beside.is_empty() {
         let packages = entry.part(Part::Input).join("Packages");
         durable::note(&packages, beside.as_bytes()).map_err(|e| machine(e.into()))?;
@@ -210,6 +217,17 @@ pub(super) fn ask(
     };
     entry.remove()?;
     answer
+}
+
+/// Returns the `apt_preferences(5)` that let apt take these packages also where the base has a greater version.
+fn preferred(paragraphs: &str) -> String {
+    let pin = |paragraph: &str| {
+        let field = |name: &str| paragraph.lines().find_map(|it| it.strip_prefix(name)).map(str::trim);
+        let name: PackageName = field("Package:")?.parse().ok()?;
+        let version: Version = field("Version:")?.parse().ok()?;
+        Some(format!("Package: {name}\nPin: version {version}\nPin-Priority: 1001\n"))
+    };
+    paragraphs.split("\n\n").filter_map(pin).collect::<Vec<_>>().join("\n")
 }
 
 /// Reads what `--print-uris` prints: URI in quotes, file name, size and hash.

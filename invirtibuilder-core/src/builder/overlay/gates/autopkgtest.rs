@@ -29,14 +29,17 @@ pub(super) fn ask(it: &Examination<'_>, log: &mut (dyn Write + Send)) -> Result<
         return Ok(vec![Finding::Fault("its debian/tests/control cannot be read".to_owned())]);
     };
     let relations = relations(it, &control);
-    let layer =
-        match it.layer(&Needs::on(&format!("autopkgtest, {relations}"), &it.paragraphs()), it.against, log) {
-            Err(Trouble::Package(problem)) => {
-                let problem = problem.replace("its build dependencies", "what its tests need, all together,");
-                return Ok(vec![Finding::Fault(problem)]);
-            }
-            other => other?,
-        };
+    let layer = match it.layer(
+        &Needs::on(&format!("autopkgtest, passwd, {relations}"), &it.paragraphs()),
+        it.against,
+        log,
+    ) {
+        Err(Trouble::Package(problem)) => {
+            let problem = problem.replace("its build dependencies", "what its tests need, all together,");
+            return Ok(vec![Finding::Fault(problem)]);
+        }
+        other => other?,
+    };
     let packages = it.installable().map(|it| format!("{SOURCE}/{}", it.name().display()));
     let arguments =
         ["--no-built-binaries", "--user=builder", "--needs-internet=skip"].map(str::to_owned).into_iter();
@@ -53,7 +56,7 @@ pub(super) fn ask(it: &Examination<'_>, log: &mut (dyn Write + Send)) -> Result<
             step("rm", words(&["-rf", "--", "/etc/apt/sources.list.d"]), "/root", "/"),
             step("mkdir", words(&["--", "/etc/apt/sources.list.d"]), "/root", "/"),
             step("cp", words(&["--", &settings, "/etc/apt/apt.conf.d/99room"]), "/root", "/"),
-            // su(1) lets nobody in who is not in shadow(5), as builds need not be.
+            // su(1) lets nobody in who is not in shadow(5), as builds need not be; bases since Debian 13 have no passwd.
             step("pwconv", [], "/root", "/"),
             step("autopkgtest", arguments, "/root", "/"),
         ],
