@@ -15,11 +15,11 @@ fn packages_are_read_with_their_hashes_and_nothing_else_is() {
 #[test]
 fn what_is_brought_along_is_preferred_by_name_and_version() {
     let text = preferred(
-        "Package: a\nVersion: 1:2~x\nDepends: b\n\nPackage: no name\nVersion: 1\n\nPackage: b\nVersion: 3\n",
+        "Package: apple\nVersion: 1:2~x\nDepends: bean\n\nPackage: no name\nVersion: 1\n\nPackage: bean\nVersion: 3\n",
     );
     assert_eq!(
         text,
-        "Package: a\nPin: version 1:2~x\nPin-Priority: 1001\n\nPackage: b\nPin: version 3\nPin-Priority: 1001\n"
+        "Package: apple\nPin: version 1:2~x\nPin-Priority: 1001\n\nPackage: bean\nPin: version 3\nPin-Priority: 1001\n"
     );
 }
 
