@@ -9,6 +9,7 @@ pub fn debian_package_of(program: &str) -> &str {
         "gpg-agent" | "gpgconf" | "gpg" => "gnupg",
         "autopkgtest-virt-qemu" => "autopkgtest",
         "getent" => "libc-bin",
+        "ip" => "iproute2",
         "/usr/sbin/remctl-shell" => "remctl-server",
         "mke2fs" => "e2fsprogs",
         "newuidmap" | "newgidmap" => "uidmap",

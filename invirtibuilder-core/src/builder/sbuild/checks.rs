@@ -36,6 +36,10 @@ impl SbuildBuilder {
     pub fn check(&self) -> Vec<Finding> {
         let mut findings: Vec<Finding> = PROGRAMS.into_iter().map(program).collect();
         findings.extend(self.check_chroots());
+        if let Mode::Unshare = self.mode {
+            // sbuild brings up the loopback interface by it, and fails where it cannot as of its version 0.89.
+            findings.push(program("ip"));
+        }
         if let Mode::Qemu(_) = self.mode {
             let emulator = host_architecture().ok().and_then(|it| Some(Kind::of(&it)?.program));
             let programs = ["autopkgtest-virt-qemu", "qemu-img", "mke2fs"].into_iter().chain(emulator);
