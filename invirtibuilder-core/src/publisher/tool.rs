@@ -152,6 +152,7 @@ impl ToolPublisher {
         }
         let lock = self.lock()?;
         let (path, key) = (directory.join(key_file.as_str()), self.signer.public_key()?.into_bytes());
+        change::remove_unfinished(directory)?;
         if std::fs::read(&path).ok().as_ref() != Some(&key) {
             durable::write(&path, &key)?;
         }

@@ -198,6 +198,8 @@ fn reprepro_may_die_before_it_names_a_file_of_its_database() {
     process.kill().unwrap();
     process.wait().unwrap();
     assert!(left.exists(), "it was not killed there");
+    // Nor is what our own process was writing.
+    std::fs::write(state.join(".new-record-1"), "half").unwrap();
     scene.assert_recovers("1", "death over a name");
 }
 

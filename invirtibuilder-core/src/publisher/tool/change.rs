@@ -136,6 +136,7 @@ impl ToolPublisher {
         for directory in [&place.served(), &place.state()] {
             durable::create_directory(directory)?;
         }
+        remove_unfinished(&place.state())?;
         let configuration = sum(&self.tool.configuration(place));
         let record = match Record::read(place)? {
             Some(record) => record,
@@ -348,6 +349,16 @@ fn sync_tree(directory: &Path) -> Result<(), ToolError> {
         }
     }
     Ok(durable::sync_directory(directory)?)
+}
+
+/// Removes the files in a directory that a process died over while it wrote them.
+pub(super) fn remove_unfinished(directory: &Path) -> Result<(), ToolError> {
+    for path in entries(directory)? {
+        if path.file_name().is_some_and(|it| durable::is_unfinished(&it.to_string_lossy())) {
+            durable::remove_file(&path)?;
+        }
+    }
+    Ok(())
 }
 
 /// Removes the files below a directory whose names are such that a program that was killed left them.
