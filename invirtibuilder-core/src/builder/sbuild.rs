@@ -393,7 +393,7 @@ impl Run<'_> {
         let mut temporary = home.clone();
         if let Environment::Machine(_, machine) = self.environment {
             binds = machine.binds(&home);
-            temporary = binds.iter().find(|it| it.from == home).map_or(temporary, |it| it.at.clone());
+            temporary = machine::short(&home).at;
         }
         let variables = [
             ("SBUILD_CONFIG", settings.display().to_string()),

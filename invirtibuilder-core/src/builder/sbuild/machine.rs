@@ -45,7 +45,7 @@ pub(super) struct Parts {
 }
 
 /// Returns where a run sees this directory of its own.
-fn short(home: &Path) -> Bind {
+pub(super) fn short(home: &Path) -> Bind {
     let is_free = |it: &&str| !home.starts_with(it);
     Bind { from: home.to_owned(), at: PLACES.into_iter().find(is_free).unwrap_or(PLACES[0]).into() }
 }

@@ -42,9 +42,7 @@ impl Export<'_> {
         let place = self.work.join("diff");
         scratch::create_directory(&place, 0o755)?;
         let paths: BTreeSet<Vec<u8>> = upstream.contents.keys().filter(|it| is_chosen(it)).cloned().collect();
-        let orig =
-            place.join(format!("{}_{}.orig.tar.gz", self.plan.package(), self.plan.version().upstream()));
-        self.write_small_orig(upstream, &paths, &orig)?;
+        self.write_small_orig(upstream, &paths, &place)?;
         self.write_part(is_chosen, &place.join(self.top()))?;
         self.run_diff(&place)
     }
@@ -88,15 +86,16 @@ impl Export<'_> {
         Ok(name)
     }
 
-    /// Writes a tarball with these files of upstream's.
+    /// Writes an upstream tarball with these files of upstream's into a directory.
     pub(super) fn write_small_orig(
         &self,
         upstream: &Upstream,
         paths: &BTreeSet<Vec<u8>>,
-        to: &Path,
+        place: &Path,
     ) -> Result<(), Problem> {
         let failed = |e: std::io::Error| Problem::Backend(e.into());
-        let plain = to.with_extension("");
+        let plain =
+            place.join(format!("{}_{}.orig.tar", self.plan.package(), self.plan.version().upstream()));
         let mut tar = tar::Builder::new(Vec::new());
         let top = format!("{}.orig", self.top());
         let mut directory = tar::Header::new_gnu();

@@ -92,8 +92,7 @@ impl Export<'_> {
         upstream: &Upstream,
         paths: &BTreeSet<Vec<u8>>,
     ) -> Result<(), Problem> {
-        let name = format!("{}_{}.orig.tar.gz", self.plan.package(), self.plan.version().upstream());
-        self.write_small_orig(upstream, paths, &place.join(name))?;
+        self.write_small_orig(upstream, paths, place)?;
         let is_needed = |path: &[u8]| {
             let fixed: [&[u8]; 5] = [
                 b"debian",
